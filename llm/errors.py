@@ -1,0 +1,114 @@
+"""Errors that people can do something about.
+
+Each carries a `code` and `values`. Pages show the sentence `errors.<code>` of the visitor's language
+with the values filled in; the HTTP API answers `status`; `str(error)` is a plain English sentence for
+logs and terminals.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+
+class ModelError(Exception):
+    """The family's root. Subclasses set `code`, `status` and `sentence` (a format string of the values)."""
+
+    code: ClassVar[str] = "model_error"
+    status: ClassVar[int] = 500
+    sentence: ClassVar[str] = "The model failed: {detail}"
+
+    def __init__(self, **values: Any) -> None:
+        self.values = values
+        super().__init__(self.sentence.format_map(_Known(values)))
+
+
+class _Known(dict[str, Any]):
+    """A sentence must never hide the error it tells of, even when a value is missing."""
+
+    def __missing__(self, key: str) -> str:
+        return f"({key})"
+
+
+class UnknownModel(ModelError):
+    code, status = "unknown_model", 404
+    sentence = "There is no model {model!r}. Name a catalogue id, a model folder or a .gguf file. Known: {known}"
+
+
+class ModelNotThere(ModelError):
+    code, status = "model_not_there", 409
+    sentence = (
+        "{model} is not on this machine yet. Get it on the Models page or with `python -m llm models pull {model}`."
+    )
+
+
+class CorruptModel(ModelError):
+    code, status = "corrupt_model", 500
+    sentence = "{path} cannot be read as a model: {detail}. Delete it and get it again."
+
+
+class UnsupportedModel(ModelError):
+    code, status = "unsupported_model", 400
+    sentence = "{path} is of a kind that no engine here runs: {detail}."
+
+
+class MissingPackage(ModelError):
+    code, status = "missing_package", 500
+    sentence = "{package} is needed for this model and is not installed. Install it with: pip install {package}"
+
+
+class OutOfMemory(ModelError):
+    code, status = "out_of_memory", 507
+    sentence = "{model} ran out of memory ({detail}). Choose 4-bit, a shorter context or a smaller model."
+
+
+class EmptyMessage(ModelError):
+    code, status = "empty_message", 400
+    sentence = "The message is empty. Type something, or attach a file."
+
+
+class MessageTooLong(ModelError):
+    code, status = "message_too_long", 413
+    sentence = (
+        "The message is {over_tokens} tokens too long: it needs {prompt_tokens} tokens and the model's "
+        "context holds {context_tokens}, answer included. Shorten it or choose a longer context."
+    )
+
+
+class UnsupportedContent(ModelError):
+    code, status = "unsupported_content", 400
+    sentence = "{model} cannot take {content}. It takes: {accepted}."
+
+
+class Busy(ModelError):
+    code, status = "busy", 429
+    sentence = "{waiting} requests are waiting already. Try again in a moment."
+
+
+class NoNetwork(ModelError):
+    code, status = "no_network", 502
+    sentence = "{source} cannot be reached: {detail}. Check the network, or add a model by hand."
+
+
+class WrongHash(ModelError):
+    code, status = "wrong_hash", 502
+    sentence = (
+        "{name} arrived damaged or changed: its sha256 is {actual}, and {expected} was expected. Nothing was kept."
+    )
+
+
+class DiskFull(ModelError):
+    code, status = "disk_full", 507
+    sentence = (
+        "{needed_bytes} bytes are needed at {path} and {free_bytes} are free. "
+        "Make room, or set HEARTH_HOME to another disk."
+    )
+
+
+class DownloadFailed(ModelError):
+    code, status = "download_failed", 502
+    sentence = "{name} could not be fetched from {source}: {detail}"
+
+
+class Cancelled(ModelError):
+    code, status = "cancelled", 499
+    sentence = "{what} was cancelled."

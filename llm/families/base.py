@@ -1,0 +1,81 @@
+"""What a family is: the conventions of one model line. Families know no weights and no conversations kept."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from llm.engines.base import Engine, Span
+from llm.messages import Message, ToolCallPart
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+@dataclass(frozen=True, slots=True)
+class RenderOptions:
+    """How to render beside the messages. `thinking` None is the model's own default."""
+
+    tools: Sequence[Mapping[str, Any]] = ()
+    thinking: bool | None = None
+
+
+class Family(Protocol):
+    """Conventions of one model line, registered under `name` in `llm.families`."""
+
+    name: str
+    thinking_tags: tuple[str, str] | None
+    """Opening and closing tag of thinking in the answer; None: the family doesn't think."""
+
+    def render(self, messages: Sequence[Message], engine: Engine, options: RenderOptions) -> list[Span]:
+        """The prompt up to where the answer begins, as spans. Words are never control spans."""
+
+    def stop_ids(self, engine: Engine) -> frozenset[int]:
+        """Ids that end an answer."""
+
+    def tool_call(self, text: str) -> tuple[str, list[ToolCallPart]]:
+        """A finished answer's words without its tool calls, and the calls. Malformed calls stay words."""
+
+
+class CheckpointLoader(Protocol):
+    """For checkpoints that transformers doesn't know by itself: how the transformers engine loads them."""
+
+    def matches(self, config: Mapping[str, Any]) -> bool:
+        """Whether config.json (as a dictionary) describes a checkpoint of this loader's layout."""
+
+    def load_model(self, folder: Path, config: Mapping[str, Any], **kwargs: Any) -> PreTrainedModel:
+        """The model in eval mode.
+
+        kwargs are `from_pretrained`'s (dtype, device_map, quantization_config).
+        """
+
+    def load_tokenizer(self, folder: Path, config: Mapping[str, Any]) -> SpanTokenizer: ...
+
+
+class SpanTokenizer(Protocol):
+    """What the transformers engine needs of a tokenizer, so that a family can bring its own."""
+
+    special_tokens: Mapping[str, int]
+    stop_ids: frozenset[int]
+    chat_template: str
+    bos_text: str
+    eos_text: str
+
+    def encode_spans(self, spans: Sequence[Span]) -> list[tuple[int, str, Span]]:
+        """Per token: id, how it reads, and the span in which it begins."""
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Text of ids; bytes of a character that is still incomplete at the end become U+FFFD."""
+
+    def token_text(self, token_id: int) -> str:
+        """How one token reads by itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """A family's published sampling defaults and where they are published."""
+
+    values: Mapping[str, Any] = field(default_factory=dict)
+    source: str = ""
