@@ -1,0 +1,54 @@
+"""Words in the visitor's language: `t("chat.send")` reads the key `send` of assets/locales/<language>/chat.toml."""
+
+from __future__ import annotations
+
+import tomllib
+from functools import cache
+from pathlib import Path
+
+import streamlit as st
+
+from llm.errors import ModelError
+
+LOCALES = Path(__file__).resolve().parent.parent / "assets" / "locales"
+LANGUAGES = {"en": "English", "zh": "中文"}
+COOKIE = "hearth_lang"
+
+
+def language() -> str:
+    """The visitor's language: chosen in this session, else remembered in a cookie, else the browser's, else English."""
+    chosen = st.session_state.get("app.language") or st.context.cookies.get(COOKIE)
+    if chosen in LANGUAGES:
+        return str(chosen)
+    return "zh" if (st.context.locale or "").lower().startswith("zh") else "en"
+
+
+def t(key: str, **values: object) -> str:
+    """The sentence of a key in the visitor's language, with `{name}` values filled in.
+
+    Raises:
+        KeyError: no locale file has the key.
+    """
+    sentence = words(language())[key]
+    return sentence.format_map(values) if values else sentence
+
+
+def explain(error: ModelError) -> str:
+    """What an error means and what to do, in the visitor's language; the English sentence where none is written."""
+    sentence = words(language()).get(f"errors.{error.code}")
+    if sentence is None:
+        return str(error)
+    try:
+        return sentence.format_map(error.values)
+    except (KeyError, IndexError):
+        return str(error)
+
+
+@cache
+def words(lang: str) -> dict[str, str]:
+    """All sentences of a language by `<file>.<key>`."""
+    table: dict[str, str] = {}
+    for file in sorted((LOCALES / lang).glob("*.toml")):
+        for key, sentence in tomllib.loads(file.read_text(encoding="utf-8")).items():
+            table[f"{file.stem}.{key}"] = sentence
+    return table
