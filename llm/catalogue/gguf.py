@@ -25,6 +25,7 @@ _KEPT_ARRAY = 64
 
 _SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 _STRING, _ARRAY = 8, 9
+_CONTROL, _USER_DEFINED = 3, 4  # tokenizer.ggml.token_type, llama.cpp's llama_token_type
 
 # ggml_type -> (name, values per block, bytes per block); ggml/src/ggml-common.h
 _TENSOR_TYPES = {
@@ -186,11 +187,28 @@ def _read_header(path: Path, size_bytes: int, _modified_ns: int) -> GgufHeader:
         raise CorruptModel(path=str(path), detail=str(error)) from error
 
 
+def special_tokens(path: Path) -> dict[str, int]:
+    """Control tokens of a GGUF's vocabulary, text to id: those that it marks as control or user-defined.
+
+    Raises:
+        CorruptModel: as `read_header`.
+    """
+    texts, types = "tokenizer.ggml.tokens", "tokenizer.ggml.token_type"
+    try:
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as view:
+            metadata = _Reader(view, path, keep=frozenset((texts, types))).header().metadata
+    except (OSError, ValueError) as error:
+        raise CorruptModel(path=str(path), detail=str(error)) from error
+    marked = zip(metadata.get(texts, ()), metadata.get(types, ()), strict=False)
+    return {text: index for index, (text, kind) in enumerate(marked) if kind in (_CONTROL, _USER_DEFINED)}
+
+
 class _Reader:
     """Walks through the mapped file. Nothing is read past its end: `_take` refuses."""
 
-    def __init__(self, view: mmap.mmap, path: Path) -> None:
+    def __init__(self, view: mmap.mmap, path: Path, keep: frozenset[str] = frozenset()) -> None:
         self._view, self._path, self._at, self._end = view, path, 0, len(view)
+        self._keep = keep
         self._lengths: dict[str, int] = {}
 
     def header(self) -> GgufHeader:
@@ -250,7 +268,7 @@ class _Reader:
 
     def _array(self, key: str) -> tuple[Any, ...] | None:
         kind, length = self._number("I"), self._number("Q")
-        if length <= _KEPT_ARRAY and (kind in _SCALARS or kind == _STRING):
+        if (length <= _KEPT_ARRAY or key in self._keep) and (kind in _SCALARS or kind == _STRING):
             return tuple(self._value(kind, key) for _ in range(length))
         self._lengths[key] = length
         if kind in _SCALARS:

@@ -1,0 +1,202 @@
+"""The catalogue: which models are known, which of them are on this machine, and where."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from pathlib import Path
+
+from llm.catalogue import caches, checkpoint, gguf
+from llm.catalogue.entry import ModelEntry
+from llm.catalogue.toml_file import read_entries, write_entries
+from llm.config import config
+from llm.errors import CorruptModel, UnknownModel, UnsupportedModel
+
+_SHIPPED = Path(__file__).with_name("models.toml")
+
+
+def entries() -> list[ModelEntry]:
+    """Every known model: the user's own first, then the catalogue that comes along. Cheap to call often.
+
+    Raises:
+        ValueError: the user's `models.toml` cannot be read; the message says where.
+    """
+    own = own_entries()
+    taken = {entry.id for entry in own}
+    return own + [entry for entry in _read(_SHIPPED, _stamp(_SHIPPED), False) if entry.id not in taken]
+
+
+def own_entries() -> list[ModelEntry]:
+    """The models that the user added, from `models.toml` in the data folder."""
+    path = config().home / "models.toml"
+    return list(_read(path, _stamp(path), True))
+
+
+def find(model: str | Path) -> ModelEntry:
+    """The entry of a catalogue id, or of a local model folder or .gguf file (also not in the catalogue).
+
+    Raises:
+        UnknownModel: neither an id nor anything on this disk.
+        CorruptModel: the files there are damaged or incomplete.
+        UnsupportedModel: they are a model that no engine here runs.
+    """
+    name = str(model)
+    for entry in entries():
+        if entry.id == name:
+            return entry
+    path = Path(name).expanduser()
+    if not name.strip() or not path.exists():
+        raise UnknownModel(model=name, known=", ".join(entry.id for entry in entries()))
+    return entry_of_path(path.resolve())
+
+
+def entry_of_path(path: Path) -> ModelEntry:
+    """An entry read from the files themselves: a model folder, a .gguf file, or a folder holding one.
+
+    Raises:
+        CorruptModel, UnsupportedModel: as `find`.
+    """
+    if path.is_file():
+        if path.suffix.lower() != ".gguf":
+            raise UnsupportedModel(path=str(path), detail="a single file must be a .gguf")
+        return _entry_of_gguf(path)
+    if not (path / "config.json").is_file():
+        found = first_gguf(path)
+        if found:
+            return _entry_of_gguf(found)
+    return checkpoint.entry_of_folder(path)
+
+
+def first_gguf(folder: Path) -> Path | None:
+    """The .gguf in a folder to name to the engine: the first shard of a split one; None when there is none."""
+    found = sorted(f for f in folder.glob("*.gguf") if not f.name.startswith("mmproj"))
+    return found[0] if found else None
+
+
+def where(entry: ModelEntry) -> Path | None:
+    """Where a model's files lie complete: the .gguf for a single-file model, else the folder; None if nowhere."""
+    return next(places(entry), None)
+
+
+def places(entry: ModelEntry) -> Iterator[Path]:
+    """Every place on this machine that holds the model complete, the one to be used first."""
+    candidates = [entry.path] if entry.path else [config().models_dir / entry.id]
+    for source in entry.sources:
+        candidates.extend(caches.folders(source))
+    seen: set[Path] = set()
+    for candidate in candidates:
+        found = complete(entry, candidate)
+        if found and found.resolve() not in seen:
+            seen.add(found.resolve())
+            yield found
+
+
+def complete(entry: ModelEntry, place: Path) -> Path | None:
+    """The path to load from when `place` holds all the files that the model needs, else None."""
+    if place.is_file():
+        return place
+    if not place.is_dir():
+        return None
+    if entry.file:
+        return place / entry.file if (place / entry.file).is_file() else None
+    wanted = {name for source in entry.sources if source.kind == "package_index" for name in source.members}
+    if wanted and place == config().models_dir / entry.id:
+        return place if all((place / name).is_file() for name in wanted) else None
+    try:
+        if entry.engine == "whisper":
+            return place if (place / "model.bin").is_file() and (place / "config.json").is_file() else None
+        checkpoint.weight_files(place)
+    except CorruptModel:
+        return None
+    return place if (place / "config.json").is_file() else None
+
+
+def installed() -> list[ModelEntry]:
+    """The entries whose files are on this machine."""
+    return [entry for entry in entries() if where(entry)]
+
+
+def add(entry: ModelEntry) -> None:
+    """Keeps a model of the user's own; one of the same id is replaced."""
+    kept = [known for known in own_entries() if known.id != entry.id]
+    write_entries(config().home / "models.toml", [*kept, entry])
+
+
+def forget(model_id: str) -> bool:
+    """Takes one of the user's own models off the list (its files stay). Whether it was there."""
+    before = own_entries()
+    kept = [entry for entry in before if entry.id != model_id]
+    if len(kept) < len(before):
+        write_entries(config().home / "models.toml", kept)
+    return len(kept) < len(before)
+
+
+def _stamp(path: Path) -> int:
+    return path.stat().st_mtime_ns if path.is_file() else 0
+
+
+@lru_cache(maxsize=16)
+def _read(path: Path, _stamp: int, own: bool) -> Sequence[ModelEntry]:
+    return tuple(read_entries(path, own))
+
+
+# llama.cpp's names of architectures -> the model line. Others are their own line's name.
+_LINES = {"chatglm": "glm4", "starcoder": "starchat", "baichuan": "baichuan"}
+# Architectures in GGUF that are no text generators.
+_NO_CHAT = {"bert", "nomic-bert", "jina-bert-v2", "t5encoder", "clip", "whisper"}
+
+
+def _entry_of_gguf(path: Path) -> ModelEntry:
+    header = gguf.read_header(path)
+    architecture = header.architecture
+    if not architecture or architecture in _NO_CHAT:
+        raise UnsupportedModel(path=str(path), detail=f"its architecture is {architecture or 'not named'}")
+    if not header.tensors:
+        raise CorruptModel(path=str(path), detail="it holds no weights")
+    return ModelEntry(
+        id=str(path),
+        name=path.stem,
+        task="chat",
+        family=_line_of_gguf(f"{path.stem} {header.name}".lower(), architecture),
+        engine="llamacpp",
+        parameters=header.parameters,
+        size_bytes=header.size_bytes,
+        context_tokens=header.context_tokens,
+        licence=str(header.metadata.get("general.license", "")),
+        languages=_languages(header),
+        file=path.name,
+        path=path,
+        shape=header.shape,
+        quantisation=header.file_type,
+        own=True,
+    )
+
+
+def _line_of_gguf(names: str, architecture: str) -> str:
+    for line in ("smollm", "deepseek"):
+        if line in names:
+            return line
+    for line in ("qwen", "gemma", "llama", "mistral", "phi", "glm", "granite"):
+        if architecture.startswith(line):
+            return line
+    return _LINES.get(architecture, architecture)
+
+
+def _languages(header: gguf.GgufHeader) -> tuple[str, ...]:
+    value = header.metadata.get("general.languages", ())
+    return tuple(str(item) for item in value) if isinstance(value, tuple) else ()
+
+
+def size_on_disk(place: Path) -> int:
+    """Bytes that deleting a place would free; a file that is linked to counts once."""
+    if place.is_file():
+        return place.stat().st_size
+    seen: dict[tuple[int, int], int] = {}
+    for root, _, names in os.walk(place):
+        for name in names:
+            path = Path(root, name)
+            if path.is_file():
+                status = path.stat()
+                seen[(status.st_dev, status.st_ino)] = status.st_size
+    return sum(seen.values())
