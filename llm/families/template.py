@@ -197,8 +197,9 @@ def _trims(source: str, role: str) -> bool:
         messages = [{"role": "user", "content": "x"}, *messages]
         if role == "system":
             messages.reverse()
+    values = {"messages": messages, "add_generation_prompt": True, "bos_token": "", "eos_token": ""}
     try:
-        rendered = _render(source, {"messages": messages, "add_generation_prompt": True, "bos_token": "", "eos_token": ""})
+        rendered = _render(source, values)
     except CorruptModel:
         return False  # the template refuses the probe; the real messages will tell
     return "probe" in rendered and probe not in rendered

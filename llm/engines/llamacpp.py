@@ -1,0 +1,289 @@
+"""The llama.cpp engine: GGUF weights on `xllamacpp`, llama.cpp's server living in this process.
+
+The server batches continuously: each answer has a slot, and one pass over the weights serves all. Answers
+go through function calls, not HTTP; only tokenising uses the server's loopback port, which a random key
+locks, because the binding has no call for it.
+"""
+
+from __future__ import annotations
+
+import json
+import queue
+import secrets
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from llm.catalogue import gguf
+from llm.catalogue.entry import ModelEntry
+from llm.config import config
+from llm.engines.base import (
+    Cancel,
+    GeneratedToken,
+    GenerationEnd,
+    GenerationStep,
+    LoadPlan,
+    LoadProgress,
+    MemoryUse,
+    Span,
+    Waiting,
+)
+from llm.engines.pieces import pieces_of_run
+from llm.errors import CorruptModel, MessageTooLong, MissingPackage, ModelError, OutOfMemory
+from llm.events import Alternative, Piece, Prompt, Token
+from llm.settings import GenerationSettings
+
+HEARTBEAT_S = 0.2
+DEFAULT_CONTEXT_TOKENS = 8192
+CACHED_RUNS = 4096
+
+
+def load(entry: ModelEntry, path: Path, plan: LoadPlan, progress: LoadProgress) -> LlamaCppEngine:
+    """Loads a .gguf file.
+
+    Raises:
+        CorruptModel: the file is no GGUF, is cut short, or llama.cpp refuses it.
+        MissingPackage: xllamacpp is not installed.
+        OutOfMemory: weights or cache do not fit.
+    """
+    header = gguf.read_header(path)
+    progress("weights", 0, 1)
+    try:
+        import xllamacpp
+    except ImportError as error:
+        raise MissingPackage(package="xllamacpp") from error
+    settings = config()
+    context_tokens = plan.context_tokens or min(header.context_tokens or DEFAULT_CONTEXT_TOKENS, DEFAULT_CONTEXT_TOKENS)
+    key = secrets.token_urlsafe(32)
+    params = xllamacpp.CommonParams()
+    params.model.path = str(path)
+    params.n_parallel = settings.parallel
+    # One pool of cells for all answers: a lone conversation may use its whole context, and what several
+    # hold at once is bounded by twice that. What does not fit any more is kept in ordinary memory.
+    params.kv_unified = True
+    params.n_ctx = context_tokens if settings.parallel == 1 else 2 * context_tokens
+    params.cache_ram_mib = settings.prompt_cache_mib
+    params.n_gpu_layers = 0 if plan.device == "cpu" else 999
+    params.fit_params = False
+    params.api_keys = [key]
+    params.hostnames = ["127.0.0.1"]
+    params.enable_chat_template = False
+    if settings.threads:
+        params.cpuparams.n_threads = settings.threads
+        params.cpuparams_batch.n_threads = settings.threads
+    try:
+        server = xllamacpp.Server(params)
+    except (RuntimeError, MemoryError) as error:
+        text = str(error)
+        if "alloc" in text.lower() or "memory" in text.lower() or isinstance(error, MemoryError):
+            raise OutOfMemory(model=entry.name, detail=text) from error
+        raise CorruptModel(path=str(path), detail=text or "llama.cpp cannot load it") from error
+    progress("weights", 1, 1)
+    return LlamaCppEngine(server, key, path, context_tokens)
+
+
+class LlamaCppEngine:
+    """See `llm.engines.base.Engine`."""
+
+    def __init__(self, server: Any, key: str, path: Path, context_tokens: int) -> None:
+        header = gguf.read_header(path)
+        self.context_tokens = context_tokens
+        self.chat_template = header.chat_template
+        self.special_tokens = gguf.special_tokens(path)
+        names = {token_id: text for text, token_id in self.special_tokens.items()}
+        ends = [header.metadata.get(f"tokenizer.ggml.{name}_token_id") for name in ("eos", "eot")]
+        self.stop_ids = frozenset(end for end in ends if isinstance(end, int))
+        bos = header.metadata.get("tokenizer.ggml.bos_token_id")
+        self.bos_text = names.get(bos, "") if isinstance(bos, int) else ""
+        self.eos_text = names.get(ends[0], "") if isinstance(ends[0], int) else ""
+        # The vocabulary's own wish; where the file is silent, llama.cpp adds one for SentencePiece only.
+        self._add_bos = bool(
+            header.metadata.get("tokenizer.ggml.add_bos_token", header.tokenizer_model == "llama") and self.bos_text
+        )
+        self._memory_bytes = header.tensor_bytes
+        self._header = header
+        self._server = server
+        self._key = key
+        self._runs: dict[str, list[tuple[int, bytes]]] = {}
+        self._running: set[Cancel] = set()
+        self._lock = threading.Lock()
+        self._path = path
+
+    # ---- prompts
+
+    def encode(self, spans: Sequence[Span]) -> Prompt:
+        """See `Engine.encode`. Neighbouring plain spans are one run, so that merges across them are as published."""
+        pieces: list[Piece] = []
+        if self._add_bos and not (spans and spans[0].kind == "control" and spans[0].text == self.bos_text):
+            pieces.append(Piece(self.special_tokens[self.bos_text], self.bos_text, "control"))
+        run: list[Span] = []
+        for span in spans:
+            if span.kind == "control":
+                pieces.extend(self._run_pieces(run))
+                run = []
+                pieces.append(Piece(self.special_tokens[span.text], span.text, "control"))
+            elif span.text:
+                run.append(span)
+        pieces.extend(self._run_pieces(run))
+        ids = tuple(piece.id for piece in pieces)
+        return Prompt("".join(span.text for span in spans), ids, tuple(pieces), self.context_tokens)
+
+    def _run_pieces(self, run: Sequence[Span]) -> list[Piece]:
+        return pieces_of_run(run, self._tokenize("".join(span.text for span in run))) if run else []
+
+    def _tokenize(self, text: str) -> list[tuple[int, bytes]]:
+        """Ids and bytes of plain text. Kept, since every turn of a conversation sends its history again."""
+        known = self._runs.get(text)
+        if known is None:
+            body = {"content": text, "add_special": False, "parse_special": False, "with_pieces": True}
+            tokens = self._post("/tokenize", body)["tokens"]
+            known = [(token["id"], _piece_bytes(token["piece"])) for token in tokens]
+            if len(self._runs) >= CACHED_RUNS:
+                self._runs.clear()
+            self._runs[text] = known
+        return known
+
+    def _post(self, route: str, body: dict[str, Any]) -> dict[str, Any]:
+        request = urllib.request.Request(
+            self._server.listening_address + route,
+            data=json.dumps(body).encode(),
+            headers={"Authorization": f"Bearer {self._key}", "Content-Type": "application/json"},
+        )
+        try:
+            # A proxy that the environment names is for the world outside, not for this process's own port.
+            with _DIRECT.open(request, timeout=60) as reply:
+                answer: dict[str, Any] = json.load(reply)
+                return answer
+        except (OSError, ValueError) as error:
+            raise ModelError(detail=f"llama.cpp did not answer {route}: {error}") from error
+
+    # ---- answers
+
+    def generate(
+        self, prompt: Prompt, settings: GenerationSettings, stop_ids: frozenset[int], cancel: Cancel
+    ) -> Iterator[GenerationStep]:
+        """See `Engine.generate`. llama.cpp knows the end tokens from the file; `stop_ids` need not be passed on."""
+        room = self.context_tokens - len(prompt.ids)
+        if room < 1:
+            raise MessageTooLong(
+                over_tokens=1 - room, prompt_tokens=len(prompt.ids), context_tokens=self.context_tokens
+            )
+        chunks: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        body = _request(prompt, settings, room)
+
+        def take(chunk: Any) -> bool:
+            chunks.put(chunk)
+            return cancel.is_set()
+
+        def work() -> None:
+            try:
+                self._server.handle_completions(body, take)
+            except Exception as error:  # whatever the binding raises belongs to the reader, not to this thread
+                chunks.put(error)
+            finally:
+                chunks.put(None)
+
+        with self._lock:
+            self._running.add(cancel)
+        started = threading.Thread(target=work, name="llamacpp-answer", daemon=True)
+        started.start()
+        try:
+            yield from self._steps(chunks, cancel)
+        finally:
+            cancel.set()
+            with self._lock:
+                self._running.discard(cancel)
+
+    def _steps(self, chunks: queue.SimpleQueue[Any], cancel: Cancel) -> Iterator[GenerationStep]:
+        end = GenerationEnd("cancelled")
+        begun = False
+        while True:
+            try:
+                chunk = chunks.get(timeout=HEARTBEAT_S)
+            except queue.Empty:
+                yield Waiting(0 if begun else max(0, len(self._running) - config().parallel))
+                continue
+            if chunk is None:
+                yield end
+                return
+            if isinstance(chunk, Exception):
+                raise ModelError(detail=str(chunk)) from chunk
+            if "error" in chunk:
+                raise _error(chunk["error"], self._path.name)
+            begun = True
+            choice = chunk["choices"][0]
+            if choice["finish_reason"]:
+                cached = chunk.get("usage", {}).get("prompt_tokens_details", {}).get("cached_tokens", 0)
+                reason = "cancelled" if cancel.is_set() else choice["finish_reason"]
+                end = GenerationEnd(reason, cached)
+            if choice["text"] or choice.get("logprobs"):
+                yield _step(choice)
+
+    # ---- upkeep
+
+    def memory(self) -> MemoryUse:
+        """Weights as they lie in the file, which is mapped, and the key/value cells that the server reserved."""
+        return MemoryUse({"cpu": self._memory_bytes})
+
+    def close(self) -> None:
+        """See `Engine.close`. The server is freed when its last answer has let go of it."""
+        with self._lock:
+            for cancel in self._running:
+                cancel.set()
+        deadline = time.monotonic() + 5
+        while self._running and time.monotonic() < deadline:
+            time.sleep(0.02)
+        self._server = None
+
+
+_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
+def _request(prompt: Prompt, settings: GenerationSettings, room: int) -> dict[str, Any]:
+    """The body for llama.cpp. Values that it would add by itself (min_p, a short penalty window) are set to off."""
+    body: dict[str, Any] = {
+        "prompt": list(prompt.ids),
+        "stream": True,
+        "cache_prompt": True,
+        "n_predict": min(settings.max_length, room),
+        "temperature": settings.temperature,
+        "top_p": settings.top_p,
+        "top_k": settings.top_k,
+        "min_p": 0.0,
+        "repeat_penalty": settings.repetition_penalty,
+        "repeat_last_n": len(prompt.ids) + room,  # the whole context
+        "seed": secrets.randbelow(2**31) if settings.seed is None else settings.seed,
+    }
+    if settings.logprobs is not None:
+        body["n_probs"] = max(1, settings.logprobs)
+    if settings.json_schema is not None:
+        body["json_schema"] = dict(settings.json_schema)
+    return body
+
+
+def _step(choice: dict[str, Any]) -> GeneratedToken:
+    content = (choice.get("logprobs") or {}).get("content") or []
+    if not content:
+        return GeneratedToken(Token(-1, choice["text"]), choice["text"])
+    seen = content[0]
+    alternatives = tuple(Alternative(a["id"], a["token"], a["logprob"]) for a in seen["top_logprobs"])
+    return GeneratedToken(Token(seen["id"], seen["token"], seen["logprob"], alternatives), choice["text"])
+
+
+def _piece_bytes(piece: str | list[int]) -> bytes:
+    """llama.cpp gives a token that is no whole UTF-8 as a list of bytes."""
+    return piece.encode() if isinstance(piece, str) else bytes(piece)
+
+
+def _error(error: dict[str, Any], name: str) -> ModelError:
+    if error.get("type") == "exceed_context_size_error":
+        prompt, context = error["n_prompt_tokens"], error["n_ctx"]
+        return MessageTooLong(over_tokens=prompt - context + 1, prompt_tokens=prompt, context_tokens=context)
+    message = str(error.get("message", error))
+    if "context" in message.lower() or "memory" in message.lower():
+        return OutOfMemory(model=name, detail=message)
+    return ModelError(detail=message)

@@ -1,0 +1,175 @@
+"""The first Qwen (Qwen/Qwen-1_8B, -7B, -14B, -72B and their -Chat and -Int4 repositories).
+
+Later Qwens (1.5 on) have this family's name too; they bring a chat template and follow it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from llm.engines.base import Engine, Span
+from llm.errors import UnsupportedModel
+from llm.families.base import RenderOptions
+from llm.families.qwen_tokenizer import IMAGE_TAGS, TEXT_TAGS, QwenTokenizer
+from llm.families.template import TemplateFamily
+from llm.families.wording import control, plain, words
+from llm.messages import Message
+
+if TYPE_CHECKING:
+    from llm.families.loading import StoredTensor
+
+DEFAULT_SYSTEM = "You are a helpful assistant."
+
+_NAMES = {
+    "transformer.wte.weight": "model.embed_tokens.weight",
+    "transformer.ln_f.weight": "model.norm.weight",
+    "lm_head.weight": "lm_head.weight",
+}
+_LAYER = re.compile(r"transformer\.h\.(\d+)\.(.+)\.(weight|bias|qweight|qzeros|scales|g_idx)")
+_LAYER_NAMES = {
+    "ln_1": "input_layernorm",
+    "ln_2": "post_attention_layernorm",
+    "attn.c_proj": "self_attn.o_proj",
+    "mlp.w1": "mlp.up_proj",
+    "mlp.w2": "mlp.gate_proj",
+    "mlp.c_proj": "mlp.down_proj",
+}
+
+
+@dataclass(frozen=True)
+class QwenFamily(TemplateFamily):
+    """ChatML, each role, line end and text tokenised by itself (`make_context` of qwen_generation_utils.py)."""
+
+    name: str = "qwen"
+
+    def render(self, messages: Sequence[Message], engine: Engine, options: RenderOptions) -> list[Span]:
+        tokenizer = getattr(engine, "tokenizer", engine)
+        if not isinstance(tokenizer, QwenTokenizer):
+            return super().render(messages, engine, options)
+        if tokenizer.chat_format == "raw":
+            return self.content(messages[-1], tokenizer) if messages else []
+        system = [message for message in messages if message.role == "system"]
+        spoken = [message for message in messages if message.role != "system"]
+        opening = system[0] if system else Message.of({"role": "system", "content": DEFAULT_SYSTEM})
+        spans = self._turn(opening, tokenizer)
+        for message in _within_window(self, spans, spoken, tokenizer):
+            spans += [plain("\n"), *self._turn(message, tokenizer)]
+        return [*spans, plain("\n"), control("<|im_start|>"), plain("assistant"), plain("\n")]
+
+    def stop_ids(self, engine: Engine) -> frozenset[int]:
+        tokenizer = getattr(engine, "tokenizer", engine)
+        return tokenizer.stop_ids if isinstance(tokenizer, QwenTokenizer) else super().stop_ids(engine)
+
+    def content(self, message: Message, tokenizer: QwenTokenizer) -> list[Span]:
+        """What a message says, as one stretch of text."""
+        return [Span(words(message), message.role)]
+
+    def _turn(self, message: Message, tokenizer: QwenTokenizer) -> list[Span]:
+        role = "user" if message.role == "tool" else message.role
+        content = self.content(message, tokenizer)
+        return [control("<|im_start|>"), plain(role), plain("\n"), *content, control("<|im_end|>")]
+
+
+class QwenLoader:
+    """See `llm.families.base.CheckpointLoader`."""
+
+    def matches(self, config: Mapping[str, Any]) -> bool:
+        return config.get("model_type") == "qwen"
+
+    def load_model(self, folder: Path, config: Mapping[str, Any], **kwargs: Any) -> Any:
+        from llm.families.loading import build, stored_tensors
+
+        check_config(folder, config)
+        tensors = language_tensors(stored_tensors(folder))
+        if "visual" in config:
+            from llm.families.qwen_vl_model import QwenVLForCausalLM, qwen_vl_config
+
+            return build(QwenVLForCausalLM, qwen_vl_config(config), tensors, folder, **kwargs)
+        from llm.families.qwen_model import QwenForCausalLM, qwen_config
+
+        return build(QwenForCausalLM, qwen_config(config), tensors, folder, **kwargs)
+
+    def load_tokenizer(self, folder: Path, config: Mapping[str, Any]) -> QwenTokenizer:
+        from llm.families.loading import read_json
+
+        generation = read_json(folder / "generation_config.json")
+        return QwenTokenizer(
+            folder / "qwen.tiktoken",
+            tags=TEXT_TAGS + IMAGE_TAGS if "visual" in config else TEXT_TAGS,
+            max_window_tokens=generation.get("max_window_size") or 6144,
+            chat_format=generation.get("chat_format", "chatml"),
+        )
+
+
+def check_config(folder: Path, config: Mapping[str, Any]) -> None:
+    """Refuses what the Qwen2 classes would compute wrongly.
+
+    Raises:
+        UnsupportedModel: an unknown variant of the network.
+    """
+    for key, value in {"rotary_pct": 1.0, "no_bias": True, "scale_attn_weights": True}.items():
+        if config.get(key, value) != value:
+            raise UnsupportedModel(path=folder / "config.json", detail=f"{key} is {config[key]!r}")
+    if not any(key in config for key in ("num_hidden_layers", "n_layer")):
+        raise UnsupportedModel(path=folder / "config.json", detail="it names no number of layers")
+
+
+def language_tensors(stored: Mapping[str, StoredTensor]) -> dict[str, StoredTensor]:
+    """The published tensors under Qwen2's names, queries, keys and values apart."""
+    return dict(pair for name, tensor in stored.items() for pair in _renamed(name, tensor))
+
+
+def _renamed(name: str, tensor: StoredTensor) -> Iterator[tuple[str, StoredTensor]]:
+    from llm.families.loading import split_rows
+
+    if name in _NAMES:
+        yield _NAMES[name], tensor
+    elif name.startswith("transformer.visual."):
+        yield name.replace("transformer.visual.", "visual.", 1), tensor
+    match = _LAYER.fullmatch(name)
+    if match is None:
+        return  # the stored rotary frequencies follow from config.json
+    layer, module, kind = match.groups()
+    prefix = f"model.layers.{layer}"
+    if module in _LAYER_NAMES:
+        yield f"{prefix}.{_LAYER_NAMES[module]}.{kind}", tensor
+    elif module == "attn.c_attn":
+        names = [f"{prefix}.self_attn.{letter}_proj.{kind}" for letter in "qkv"]
+        if kind == "g_idx":
+            yield from ((name, tensor) for name in names)
+        elif kind in ("qweight", "qzeros", "scales"):
+            yield from ((name, tensor.mapped(_third(place))) for place, name in enumerate(names))
+        else:
+            yield from split_rows(tensor, names, [tensor.shape[0] // 3] * 3).items()
+
+
+def _third(place: int) -> Any:
+    """Takes the columns of queries (0), keys (1) or values (2); packed tensors have outputs as columns."""
+    return lambda tensor: tensor.chunk(3, dim=1)[place].contiguous()
+
+
+def _within_window(
+    family: QwenFamily, system: Sequence[Span], spoken: Sequence[Message], tokenizer: QwenTokenizer
+) -> list[Message]:
+    """The newest turns that fit beside the system text; the last question is always there and not counted."""
+    openings = [index for index, message in enumerate(spoken) if message.role == "user"]
+    last = openings[-1] if openings else 0
+    kept = list(spoken[last:])
+    size = len(tokenizer.encode_spans(system))
+    bounds = [*openings, last] if openings and openings[0] == 0 else [0, *openings, last]
+    for begin, end in reversed(list(zip(bounds, bounds[1:], strict=False))):
+        turn = spoken[begin:end]
+        spans = [span for message in turn for span in (plain("\n"), *family._turn(message, tokenizer))]
+        size += len(tokenizer.encode_spans(spans))
+        if size >= tokenizer.max_window_tokens:
+            break
+        kept = [*turn, *kept]
+    return kept
+
+
+family = QwenFamily()
+loader = QwenLoader()

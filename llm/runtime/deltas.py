@@ -1,0 +1,100 @@
+"""Cuts what an engine writes into thinking, words and a stop, although tags arrive in pieces."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from llm.engines.base import GeneratedToken
+from llm.events import TextDelta, ThinkingDelta, Token
+
+TOOL_CALL_TAG = "<tool_call>"
+
+
+class AnswerSplitter:
+    """Feeds on an engine's tokens and yields deltas.
+
+    Text that could be the beginning of a tag or of a stop string is held back until it is clear, so that
+    neither ever shows. `stopped` is set once a stop string was written. `thinking` may be set
+    at the start, when the prompt itself opened the thinking section. With tools at hand, the answer
+    from the first tool call on is kept in `held_text`.
+    """
+
+    def __init__(self, thinking_tags: tuple[str, str] | None, stop: Sequence[str], holds_tool_calls: bool) -> None:
+        self.stopped = False
+        self.held_text = ""
+        self._tags = thinking_tags
+        self._stop = tuple(text for text in stop if text)
+        self._tool_tag = TOOL_CALL_TAG if holds_tool_calls else ""
+        self.thinking = False
+        self._spoken = False
+        self._waiting = ""
+        self._tokens: list[Token] = []
+
+    def feed(self, step: GeneratedToken) -> Iterator[TextDelta | ThinkingDelta]:
+        self._tokens.append(step.token)
+        if self.held_text:
+            self.held_text += step.text
+            return
+        self._waiting += step.text
+        yield from self._advance()
+
+    def rest(self) -> Iterator[TextDelta | ThinkingDelta]:
+        """What was held back when the answer ended."""
+        if self.stopped or self.held_text:
+            return
+        yield from self._say(self._waiting)
+        self._waiting = ""
+
+    def _advance(self) -> Iterator[TextDelta | ThinkingDelta]:
+        while True:
+            found = self._first_mark()
+            if found is None:
+                keep = _partial(self._waiting, self._marks())
+                clear = len(self._waiting) - keep
+                text, self._waiting = self._waiting[:clear], self._waiting[clear:]
+                if text or (self._tokens and not keep):
+                    yield from self._say(text)
+                return
+            position, mark = found
+            yield from self._say(self._waiting[:position])
+            self._waiting = self._waiting[position + len(mark) :]
+            if mark in self._stop:
+                self.stopped = True
+                return
+            if mark == self._tool_tag:
+                self.held_text, self._waiting = mark + self._waiting, ""
+                return
+            self.thinking = self._tags is not None and mark == self._tags[0]
+            self._waiting = self._waiting.lstrip("\n")
+
+    def _marks(self) -> list[str]:
+        """What matters at this place. A thinking tag opens only at the answer's begin; later it is just text."""
+        if self.thinking and self._tags:
+            return [self._tags[1]]
+        opening = [self._tags[0]] if self._tags and not self._spoken else []
+        tool = [self._tool_tag] if self._tool_tag else []
+        return [*self._stop, *opening, *tool]
+
+    def _first_mark(self) -> tuple[int, str] | None:
+        found = [(self._waiting.find(mark), mark) for mark in self._marks()]
+        found = [(position, mark) for position, mark in found if position >= 0]
+        return min(found, key=lambda hit: (hit[0], -len(hit[1]))) if found else None
+
+    def _say(self, text: str) -> Iterator[TextDelta | ThinkingDelta]:
+        if not text and not self._tokens:
+            return
+        tokens, self._tokens = tuple(self._tokens), []
+        if self.thinking:
+            yield ThinkingDelta(text, tokens)
+            return
+        self._spoken = self._spoken or bool(text.strip())
+        yield TextDelta(text, tokens)
+
+
+def _partial(text: str, marks: Sequence[str]) -> int:
+    """How many characters at the end of `text` could begin a mark."""
+    longest = max((len(mark) for mark in marks), default=0) - 1
+    for length in range(min(longest, len(text)), 0, -1):
+        if any(mark.startswith(text[-length:]) for mark in marks):
+            return length
+    return 0

@@ -1,0 +1,155 @@
+"""Model handles: each model is loaded once and shared by every page, visitor and request of the process.
+
+The only module of `llm` that knows Streamlit: handles live in its resource cache, so that what the pages
+clear, the API no longer has, and the other way round.
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+import threading
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+
+from llm.catalogue.entry import ModelEntry
+from llm.catalogue.lookup import find, where
+from llm.config import config
+from llm.engines.base import LoadedModel, LoadPlan, LoadProgress, MemoryUse
+from llm.errors import Busy, ModelNotThere
+from llm.runtime.model import ChatModel
+
+log = logging.getLogger(__name__)
+
+# Engine name -> its module, imported when a model is loaded: no page pays for an engine that it doesn't use.
+ENGINE_MODULES = {
+    "llamacpp": "llm.engines.llamacpp",
+    "transformers": "llm.engines.transformers",
+    "whisper": "llm.engines.whisper",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class HandleInfo:
+    """A loaded model as the Models page lists it. `active` answers are being written now."""
+
+    key: str
+    model: Any
+    entry: ModelEntry
+    plan: LoadPlan
+    memory: MemoryUse
+    active: int
+    last_used: float
+
+
+def load(
+    model: str | Path | ModelEntry, plan: LoadPlan | None = None, progress: LoadProgress | None = None
+) -> LoadedModel:
+    """The shared handle of a model, loaded when nobody has asked for it before.
+
+    Args:
+        model: catalogue id, model folder, .gguf file, or an entry.
+        plan: how to load it; None takes the handle that is there, else the engine's choice.
+        progress: called with stage, done and total while it loads.
+
+    Raises:
+        UnknownModel, ModelNotThere, CorruptModel, UnsupportedModel, OutOfMemory: see `llm.errors`.
+    """
+    entry = model if isinstance(model, ModelEntry) else find(model)
+    path = where(entry)
+    if path is None:
+        raise ModelNotThere(model=entry.name)
+    wanted = plan or _plan_of_loaded(path) or LoadPlan()
+    key = f"{path}|{wanted.device}|{wanted.precision}|{wanted.context_tokens}"
+    handles = _handles()
+    with handles.lock_of(key):
+        if key not in handles.loaded:
+            make_room(entry, wanted, path)
+        handle = _handle(key, entry, path, wanted, progress or _silent)
+        handles.loaded[key] = handle
+    return handle
+
+
+def loaded() -> list[HandleInfo]:
+    """What is loaded now, the most recently used first."""
+    rows = [
+        HandleInfo(key, m, m.entry, m.plan, m.memory(), m.use.active, m.use.last_used)
+        for key, m in list(_handles().loaded.items())
+    ]
+    return sorted(rows, key=lambda row: row.last_used, reverse=True)
+
+
+def unload(key: str, force: bool = False) -> None:
+    """Frees a handle. Unknown keys are ignored: somebody else was faster.
+
+    Raises:
+        Busy: an answer is being written and `force` is off.
+    """
+    handles = _handles()
+    with handles.lock_of(key):
+        handle = handles.loaded.get(key)
+        if handle is None:
+            return
+        if handle.use.active and not force:
+            raise Busy(waiting=handle.use.active)
+        del handles.loaded[key]
+        _handle.clear(key)  # calls `_release`
+    del handle
+    gc.collect()
+
+
+def make_room(entry: ModelEntry, plan: LoadPlan, path: Path) -> None:
+    """Unloads idle handles, the least recently used first, beyond the number that may stay."""
+    idle = [row for row in loaded() if not row.active]
+    for row in idle[max(0, config().keep_models - 1) :]:
+        log.info("Unloading %s to make room for %s", row.entry.id, entry.id)
+        unload(row.key)
+
+
+class _Handles:
+    """Which keys are loaded, and a lock for each so that two requests load once."""
+
+    def __init__(self) -> None:
+        self.loaded: dict[str, Any] = {}
+        self._locks: dict[str, threading.RLock] = {}
+        self._lock = threading.Lock()
+
+    def lock_of(self, key: str) -> threading.RLock:
+        with self._lock:
+            return self._locks.setdefault(key, threading.RLock())
+
+
+@st.cache_resource(show_spinner=False)
+def _handles() -> _Handles:
+    return _Handles()
+
+
+def _release(handle: Any) -> None:
+    handle.close()
+
+
+@st.cache_resource(show_spinner=False, on_release=_release)
+def _handle(key: str, _entry: ModelEntry, _path: Path, _plan: LoadPlan, _progress: LoadProgress) -> Any:
+    """Loads a model. Only `key` counts for the cache."""
+    log.info("Loading %s from %s", _entry.id, _path.name)
+    engine = import_module(ENGINE_MODULES[_entry.engine]).load(_entry, _path, _plan, _progress)
+    if _entry.engine == "whisper":
+        return engine
+    return ChatModel(_entry, getattr(engine, "plan", _plan), engine)
+
+
+def _plan_of_loaded(path: Path) -> LoadPlan | None:
+    """The plan that a loaded handle of these files was asked for with."""
+    for key in _handles().loaded:
+        name, device, precision, context = key.rsplit("|", 3)
+        if name == str(path):
+            return LoadPlan(device, precision, int(context))  # type: ignore[arg-type]
+    return None
+
+
+def _silent(stage: str, done: float, total: float) -> None:
+    return None
