@@ -1,0 +1,122 @@
+"""A streaming answer drawn in the page at little cost.
+
+Every redraw costs the server and the browser about as much as a few tokens cost the model, and they share
+the processor. So the answer is redrawn a few times a second, whatever the speed of the model; what can no
+longer change becomes an element of its own that is never sent again; and only the last part is.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import streamlit as st
+
+from llm.events import Event, Progress, TextDelta, ThinkingDelta
+from ui.answer_markdown import as_markdown, settled_length
+from ui.i18n import t
+
+if TYPE_CHECKING:
+    from streamlit.delta_generator import DeltaGenerator
+
+DRAW_EVERY_S = 0.3
+"""Also how soon a press of Stop is noticed: Streamlit looks for it when something is drawn."""
+PARTS_PER_GROUP = 16
+
+
+class LiveAnswer:
+    """Draws the events of one answer where it is made.
+
+        live = LiveAnswer(key="live")
+        for event in events:
+            live.feed(event)
+        live.finish()
+
+    `text` and `thinking` hold what has come so far, also when the script is stopped in between.
+    """
+
+    def __init__(self, key: str) -> None:
+        self.text = ""
+        self.thinking = ""
+        self._drawn_at = 0.0
+        self._drawn_length = -1
+        root = st.container(key=key)
+        self._status = root.empty()
+        self._thinking_slot = root.empty()
+        self._answer_slot = root.empty()
+        self._thinking_view: _GrowingMarkdown | None = None
+        self._answer_view: _GrowingMarkdown | None = None
+
+    def feed(self, event: Event) -> None:
+        """Takes one event and redraws if it is time to."""
+        match event:
+            case TextDelta(text=text):
+                self.text += text
+            case ThinkingDelta(text=text):
+                self.thinking += text
+            case Progress(stage=stage, done=done) if not (self.text or self.thinking):
+                self._status.caption(t(f"live.{stage}", count=int(done)))
+                return
+        first = self._drawn_length <= 0
+        if time.monotonic() - self._drawn_at >= DRAW_EVERY_S or (first and self.text + self.thinking):
+            self._draw()
+
+    def finish(self) -> None:
+        """Draws the answer as the history shows it: one Markdown element."""
+        self._status.empty()
+        if self.thinking:
+            with self._thinking_slot.container():
+                show_thinking(self.thinking)
+        self._answer_slot.markdown(as_markdown(self.text))
+
+    def _draw(self) -> None:
+        if self._drawn_length <= 0 and (self.text or self.thinking):
+            self._status.empty()
+        if self.thinking and self._thinking_view is None:
+            folded = self._thinking_slot.expander(t("live.thinking"), icon=":material/neurology:")
+            self._thinking_view = _GrowingMarkdown(folded)
+        if self.text and self._answer_view is None:
+            self._answer_view = _GrowingMarkdown(self._answer_slot.container())
+        if self._thinking_view is not None and not self.text:
+            self._thinking_view.show(self.thinking)
+        elif self._answer_view is not None:
+            self._answer_view.show(self.text)
+        self._drawn_length = len(self.text) + len(self.thinking)
+        self._drawn_at = time.monotonic()
+
+
+class _GrowingMarkdown:
+    """Markdown that grows at its end. Elements stand in groups, so that the browser walks over few of them."""
+
+    def __init__(self, place: DeltaGenerator) -> None:
+        self._place = place
+        self._group = place.container()
+        self._parts = 0
+        self._settled = 0
+        self._slot = self._group.empty()
+
+    def show(self, text: str) -> None:
+        tail = text[self._settled :]
+        length = settled_length(tail)
+        if length:
+            self._slot.markdown(as_markdown(tail[:length]))
+            self._settled += length
+            self._next_slot()
+        self._slot.markdown(as_markdown(tail[length:]))
+
+    def _next_slot(self) -> None:
+        self._parts += 1
+        if self._parts % PARTS_PER_GROUP == 0:
+            self._group = self._place.container()
+        self._slot = self._group.empty()
+
+
+def show_thinking(thinking: str) -> None:
+    """What a model thought before it answered, folded."""
+    with st.expander(t("live.thinking"), icon=":material/neurology:"):
+        st.markdown(as_markdown(thinking))
+
+
+def show_answer(text: str) -> None:
+    """A finished answer, just as `LiveAnswer.finish` leaves it."""
+    st.markdown(as_markdown(text))
