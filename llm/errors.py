@@ -162,3 +162,11 @@ class AudioTooLong(ModelError):
 class NoSpeech(ModelError):
     code, status = "no_speech", 400
     sentence = "Nobody speaks in {name}. If somebody does, turn the voice activity filter off and try again."
+
+
+class AccessDenied(ModelError):
+    code, status = "access_denied", 403
+    sentence = (
+        "{source} does not give out {name}: {detail}. Accept its licence there with your account, "
+        "and set an access token."
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -171,8 +172,16 @@ def move_into_place(arrived: Path, entry: ModelEntry) -> Path:
 
 
 def remove_partial(model_id: str) -> None:
-    """Forgets what an unfinished fetch has kept."""
-    shutil.rmtree(partial_dir(model_id), ignore_errors=True)
+    """Forgets what an unfinished fetch has kept, in a hub's cache as well."""
+    folder = partial_dir(model_id)
+    note = folder / "leftovers.json"
+    if note.is_file():
+        left = json.loads(note.read_text(encoding="utf-8"))
+        if left["whole"]:
+            shutil.rmtree(left["folder"], ignore_errors=True)
+        for path in Path(left["folder"]).rglob("*.incomplete"):
+            path.unlink(missing_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def folder_bytes(folder: Path) -> int:

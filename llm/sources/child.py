@@ -34,10 +34,12 @@ def run(
     environment: Mapping[str, str],
     stop: threading.Event | None,
     poll: Callable[[], None],
+    request: str = "",
 ) -> Result:
     """Runs `python arguments...`, calling `poll` ten times a second until it ends.
 
-    Its output goes to `log`, so that no pipe can fill. An exception from `poll`, or `stop`, ends the program
+    Its output goes to `log`, so that no pipe can fill. `request` is its first line of input, and its input stays
+    open as long as this process lives. An exception from `poll`, or `stop`, ends the program
     before it is passed on.
 
     Raises:
@@ -52,6 +54,9 @@ def run(
             env={**os.environ, **environment},
         )
     try:
+        if request and process.stdin:
+            process.stdin.write(request.encode() + b"\n")
+            process.stdin.flush()
         while process.poll() is None:
             check(stop, log.parent.name)
             poll()

