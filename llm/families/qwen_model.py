@@ -21,13 +21,13 @@ from transformers.models.qwen2.modeling_qwen2 import (
     ALL_ATTENTION_FUNCTIONS,
     Qwen2Attention,
     Qwen2Model,
-    Qwen2RotaryEmbedding,
     apply_rotary_pos_emb,
     eager_attention_forward,
 )
 
 from llm.families import cache_notes
 from llm.families.loading import dtype_of
+from llm.families.tables import FillsTables, Tables
 
 NTK_LEVELS = 16
 """Doublings of the trained length for which rotary frequencies are prepared."""
@@ -63,22 +63,32 @@ def qwen_config(config: Mapping[str, Any]) -> Qwen2Config:
     return qwen2
 
 
-class QwenRotaryEmbedding(Qwen2RotaryEmbedding):
+class QwenRotaryEmbedding(Tables):
     """Rotary angles whose base depends on how often the trained length was doubled.
 
     At level k the prompt has up to trained_length * 2^k tokens; base * (2^(k+1) - 1)^(d / (d - 2)) is
     the base then, with d the size of a head.
     """
 
+    level_freq: torch.Tensor
+    level_length: torch.Tensor
+
     def __init__(self, config: Qwen2Config) -> None:
-        super().__init__(config)
-        size, base = config.head_dim, config.rope_parameters["rope_theta"]
+        super().__init__()
+        self.config = config
+        self.make_tables()
+
+    def tables(self) -> dict[str, torch.Tensor]:
+        """`level_freq` (levels, head size / 2), and `level_length` (levels - 1,): the longest prompt of each level."""
+        size, base = self.config.head_dim, self.config.rope_parameters["rope_theta"]
         exponents = torch.arange(0, size, 2, dtype=torch.float) / size
-        levels = NTK_LEVELS if config.use_dynamic_ntk else 1
-        bases = [base * (2.0 ** (level + 1) - 1) ** (size / (size - 2)) for level in range(levels)]
-        self.level_freq = nn.Buffer(torch.stack([1.0 / (base**exponents) for base in bases]), persistent=False)
-        lengths = [float(config.trained_length * 2**level) for level in range(levels - 1)]
-        self.level_length = nn.Buffer(torch.tensor(lengths), persistent=False)
+        levels = range(NTK_LEVELS if self.config.use_dynamic_ntk else 1)
+        bases = [base * (2.0 ** (level + 1) - 1) ** (size / (size - 2)) for level in levels]
+        lengths = [float(self.config.trained_length * 2**level) for level in levels[:-1]]
+        return {
+            "level_freq": torch.stack([1.0 / (base**exponents) for base in bases]),
+            "level_length": torch.tensor(lengths),
+        }
 
     def level_of(self, tokens: torch.Tensor) -> torch.Tensor:
         """Level (rows,) of prompts of so many tokens (rows,)."""
@@ -124,7 +134,7 @@ class QwenAttention(Qwen2Attention):
         return self.o_proj(output.reshape(*input_shape, -1)), weights
 
 
-class QwenModel(Qwen2Model):
+class QwenModel(FillsTables, Qwen2Model):
     """Qwen2's decoder with dynamic NTK and log-n attention."""
 
     def __init__(self, config: Qwen2Config) -> None:
@@ -199,7 +209,7 @@ class QwenModel(Qwen2Model):
         return torch.where(position_ids >= trained, scale, 1.0).to(dtype)[:, None, :, None]
 
 
-class QwenForCausalLM(Qwen2ForCausalLM):
+class QwenForCausalLM(FillsTables, Qwen2ForCausalLM):
     """The first Qwen with its language head."""
 
     def __init__(self, config: Qwen2Config) -> None:
