@@ -1,0 +1,141 @@
+"""The engine that pages, the API and the terminal talk to: text in, tokens out, weights held."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+
+from llm.catalogue.entry import ModelEntry
+from llm.engines.base import Cancel, GeneratedToken, GenerationEnd, GenerationStep, LoadPlan, MemoryUse, Span, Waiting
+from llm.engines.transformers.request import Ended, NewToken, Request
+from llm.engines.transformers.scheduler import Scheduler
+from llm.engines.transformers.text_stream import TextStream
+from llm.errors import EmptyMessage, MessageTooLong, UnsupportedContent
+from llm.events import Alternative, Piece, Prompt, Token
+from llm.families.base import SpanTokenizer
+from llm.settings import GenerationSettings
+
+
+class TransformersEngine:
+    """See `llm.engines.base.Engine`. Safe to use from many threads.
+
+    model, tokenizer: the underlying transformers objects, for tests and research.
+    plan: the plan with device, precision and context decided, and why.
+    batching: how answers share the model, and why.
+    """
+
+    def __init__(
+        self, entry: ModelEntry, model: Any, tokenizer: SpanTokenizer, plan: LoadPlan, scheduler: Scheduler
+    ) -> None:
+        self.entry = entry
+        self.plan = plan
+        self.model = model
+        self.tokenizer: Any = getattr(tokenizer, "tokenizer", tokenizer)
+        self.batching = scheduler.policy.reason
+        self.context_tokens = plan.context_tokens
+        self.chat_template = tokenizer.chat_template
+        self.special_tokens: Mapping[str, int] = tokenizer.special_tokens
+        self.stop_ids = tokenizer.stop_ids
+        self.bos_text = tokenizer.bos_text
+        self.eos_text = tokenizer.eos_text
+        self._spans = tokenizer
+        self._scheduler = scheduler
+
+    def encode(self, spans: Sequence[Span]) -> Prompt:
+        """Token ids and pieces of a rendered prompt; control spans to control ids, all else to plain text.
+
+        Raises:
+            UnsupportedContent: a span stands for a picture, which text models don't take.
+        """
+        if any(span.image is not None for span in spans):
+            raise UnsupportedContent(model=self.entry.name, content="pictures", accepted="text")
+        tokens = self._spans.encode_spans(spans)
+        return Prompt(
+            text="".join(span.text for span in spans),
+            ids=tuple(token_id for token_id, _, _ in tokens),
+            pieces=tuple(Piece(token_id, text, span.kind) for token_id, text, span in tokens),
+            context_tokens=self.context_tokens,
+        )
+
+    def generate(
+        self, prompt: Prompt, settings: GenerationSettings, stop_ids: frozenset[int], cancel: Cancel
+    ) -> Iterator[GenerationStep]:
+        """Tokens until an end; see `Engine.generate`. `Waiting(0)` is a sign of life while the prompt is read.
+
+        Raises:
+            MessageTooLong: the prompt leaves no room for an answer.
+            Busy: too many are waiting.
+            OutOfMemory: there was too little memory for this answer; others go on.
+        """
+        request = self._request(prompt, settings, stop_ids, cancel)
+        self._scheduler.submit(request)
+        text = TextStream(self._spans.decode)
+        try:
+            if request.ahead:
+                yield Waiting(request.ahead)
+            for outcome in request.outcomes():
+                if outcome is None:
+                    yield Waiting(request.ahead)
+                elif isinstance(outcome, NewToken):
+                    yield GeneratedToken(self._token(outcome), text.push(outcome.id))
+                elif isinstance(outcome, Ended):
+                    yield GenerationEnd(outcome.reason, outcome.cached_tokens)
+        finally:
+            request.abandon()
+
+    def memory(self) -> MemoryUse:
+        """Bytes of parameters, buffers and caches, by device."""
+        if self.model is None:
+            return MemoryUse()
+        by_device = model_bytes(self.model)
+        home = str(self.model.get_input_embeddings().weight.device)
+        by_device[home] = by_device.get(home, 0) + self._scheduler.held_bytes
+        return MemoryUse(by_device)
+
+    def close(self) -> None:
+        """Frees everything. Answers in work end as cancelled."""
+        self._scheduler.close()
+        self.model = None
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+    def _request(
+        self, prompt: Prompt, settings: GenerationSettings, stop_ids: frozenset[int], cancel: Cancel
+    ) -> Request:
+        if settings.json_schema is not None:
+            raise UnsupportedContent(model=self.entry.name, content="a JSON schema", accepted="text")
+        if not prompt.ids:
+            raise EmptyMessage()
+        left = self.context_tokens - len(prompt.ids)
+        if left < 1:
+            raise MessageTooLong(
+                over_tokens=1 - left, prompt_tokens=len(prompt.ids), context_tokens=self.context_tokens
+            )
+        return Request(prompt.ids, prompt.inputs, settings, stop_ids, min(settings.max_length, left), cancel)
+
+    def _token(self, new: NewToken) -> Token:
+        text = self._spans.token_text(new.id)
+        if new.report is None:
+            return Token(new.id, text)
+        alternatives = tuple(
+            Alternative(token_id, self._spans.token_text(token_id), logprob)
+            for token_id, logprob in new.report.alternatives
+        )
+        return Token(new.id, text, new.report.logprob, alternatives)
+
+
+def model_bytes(model: Any) -> dict[str, int]:
+    """Bytes of parameters and buffers by device name; shared ones count once."""
+    by_device: dict[str, int] = {}
+    seen: set[tuple[torch.device, int]] = set()
+    for tensor in [*model.parameters(), *model.buffers()]:
+        key = (tensor.device, tensor.data_ptr())
+        if key not in seen and tensor.device.type != "meta":
+            seen.add(key)
+            name = str(tensor.device)
+            by_device[name] = by_device.get(name, 0) + tensor.numel() * tensor.element_size()
+    return by_device

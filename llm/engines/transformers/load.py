@@ -1,0 +1,165 @@
+"""From a checkpoint folder to a running engine."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from llm.catalogue.entry import ModelEntry
+from llm.config import config as hearth_config
+from llm.engines.base import LoadPlan, LoadProgress
+from llm.engines.transformers import plan as plans
+from llm.engines.transformers.checkpoint import count_parameters, read_config, weight_files
+from llm.engines.transformers.decoder import Decoder
+from llm.engines.transformers.engine import TransformersEngine
+from llm.engines.transformers.examine import examine
+from llm.engines.transformers.own_loop import OwnLoop
+from llm.engines.transformers.scheduler import Limits, Scheduler, is_out_of_memory
+from llm.engines.transformers.tokenizer import load_tokenizer
+from llm.errors import CorruptModel, ModelError, OutOfMemory, UnsupportedModel
+from llm.families.base import CheckpointLoader, SpanTokenizer
+
+log = logging.getLogger(__name__)
+
+# Where models write the longest text that they were made for.
+CONTEXT_KEYS = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length", "max_sequence_length", "n_ctx")
+DEFAULT_CONTEXT_TOKENS = 2048
+PREFIX_SHARE = 1 / 8
+MAX_PREFIX_BYTES = 4 * 2**30
+
+
+def load(entry: ModelEntry, path: Path, plan: LoadPlan, progress: LoadProgress) -> TransformersEngine:
+    """Loads a Hugging Face checkpoint folder: config.json, safetensors or .bin weights, a tokenizer.
+
+    No code of the folder is run. A model type that transformers doesn't know is loaded by the family that
+    claims it (`llm.families.checkpoint_loader`).
+
+    Args:
+        entry: what the catalogue knows; its name appears in errors.
+        path: the folder.
+        plan: device, precision and context length; what is `auto` is decided, see the engine's `plan`.
+        progress: called with a stage and how far it is, from 0 to 1.
+
+    Raises:
+        UnsupportedModel: the model's kind, or what the plan asks for, cannot be run.
+        CorruptModel: a file is missing or damaged; names it.
+        OutOfMemory: the weights don't fit.
+    """
+    from llm.families import checkpoint_loader
+
+    progress("checking", 0, 1)
+    config = read_config(path)
+    loader = checkpoint_loader(config)
+    if loader is None:
+        _refuse_unknown(path, config)
+    files = weight_files(path)
+    weights = plans.Weights(count_parameters(files), "quantization_config" in config)
+    resolved = plans.resolve(plan, weights, str(path))
+    progress("tokenizer", 0, 1)
+    tokenizer: SpanTokenizer = (
+        load_tokenizer(path, _stop_ids(path, config)) if loader is None else loader.load_tokenizer(path, config)
+    )
+    progress("weights", 0, 1)
+    model = _load_model(entry, path, config, loader, resolved)
+    progress("trying", 0, 1)
+    engine = _start(entry, model, tokenizer, resolved)
+    progress("ready", 1, 1)
+    return engine
+
+
+def _refuse_unknown(path: Path, config: Mapping[str, Any]) -> None:
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
+
+    model_type = config.get("model_type")
+    if model_type not in CONFIG_MAPPING_NAMES:
+        detail = f"model type {model_type!r} is not known"
+        if config.get("auto_map"):
+            detail += " and the code that comes with the weights is not run"
+        raise UnsupportedModel(path=str(path), detail=detail)
+    if config.get("is_encoder_decoder"):
+        raise UnsupportedModel(path=str(path), detail=f"{model_type} is an encoder-decoder model, which cannot chat")
+
+
+def _load_model(
+    entry: ModelEntry, path: Path, config: Mapping[str, Any], loader: CheckpointLoader | None, plan: LoadPlan
+) -> Any:
+    arguments = plans.load_arguments(plan)
+    try:
+        if loader is not None:
+            return loader.load_model(path, config, **arguments).eval()
+        model, info = _auto_class(path, config).from_pretrained(
+            path, trust_remote_code=False, local_files_only=True, output_loading_info=True, **arguments
+        )
+    except ModelError:
+        raise
+    except Exception as error:  # readers of several formats, each with its own kinds of error
+        if is_out_of_memory(error):
+            raise OutOfMemory(model=entry.name, detail=str(error)) from error
+        raise CorruptModel(path=str(path), detail=f"{type(error).__name__}: {error}") from error
+    # Weights that the files lack would be random numbers.
+    missing = sorted(info["missing_keys"])
+    if missing:
+        raise CorruptModel(path=str(path), detail=f"its weights lack {len(missing)} tensors, {missing[0]} for one")
+    return model.eval()
+
+
+def _auto_class(path: Path, config: Mapping[str, Any]) -> Any:
+    """The class that loads it: by the architecture that the checkpoint names, with pictures or without."""
+    from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
+    from transformers.models.auto.modeling_auto import (
+        MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+        MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES,
+    )
+
+    architecture = (config.get("architectures") or [""])[0]
+    model_type = config["model_type"]
+    vision = MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES.get(model_type)
+    if vision is not None and (architecture == vision or model_type not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES):
+        return AutoModelForImageTextToText
+    if model_type not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
+        raise UnsupportedModel(path=str(path), detail=f"{model_type} models don't write text")
+    return AutoModelForCausalLM
+
+
+def _start(entry: ModelEntry, model: Any, tokenizer: SpanTokenizer, plan: LoadPlan) -> TransformersEngine:
+    settings = hearth_config()
+    context_tokens = plan.context_tokens or _context_tokens(model.config)
+    decoder = Decoder(model)
+    policy = examine(model, decoder, settings.parallel)
+    free = plans.free_bytes(plan.device)
+    limits = Limits(
+        parallel=settings.parallel,
+        queue=settings.queue_limit,
+        prefix_bytes=min(MAX_PREFIX_BYTES, int(free * PREFIX_SHARE)),
+        threads=settings.threads,
+    )
+    scheduler = Scheduler(entry.name, decoder, OwnLoop(model), policy, limits)
+    resolved = replace(plan, context_tokens=context_tokens)
+    log.info("%s: %s %s", entry.name, resolved.reason, policy.reason)
+    return TransformersEngine(entry, model, tokenizer, resolved, scheduler)
+
+
+def _context_tokens(config: Any) -> int:
+    text_config = config.get_text_config(decoder=True)
+    for key in CONTEXT_KEYS:
+        value = getattr(text_config, key, None)
+        if isinstance(value, int) and value > 0:
+            return value
+    return DEFAULT_CONTEXT_TOKENS
+
+
+def _stop_ids(path: Path, config: Mapping[str, Any]) -> frozenset[int]:
+    """End-of-sequence ids of config.json and generation_config.json: a number, a list, or none."""
+    from transformers import GenerationConfig
+
+    values = [config.get("eos_token_id"), (config.get("text_config") or {}).get("eos_token_id")]
+    if (path / "generation_config.json").is_file():
+        try:
+            values.append(GenerationConfig.from_pretrained(path, local_files_only=True).eos_token_id)
+        except (OSError, ValueError) as error:
+            raise CorruptModel(path=str(path / "generation_config.json"), detail=str(error)) from error
+    ids = [item for value in values for item in (value if isinstance(value, list) else [value])]
+    return frozenset(item for item in ids if isinstance(item, int))
