@@ -1,0 +1,136 @@
+"""What to do when a model does not fit: refused before loading, or out of memory in the middle."""
+
+from __future__ import annotations
+
+import errno
+from dataclasses import replace
+from pathlib import Path
+
+from llm.catalogue.entry import ModelEntry
+from llm.engines.base import LoadPlan
+from llm.errors import OutOfMemory
+from llm.runtime.hardware import Hardware, hardware
+from llm.runtime.memory import Choice, estimate, fits
+
+MIN_CONTEXT_TOKENS = 1024
+_SIGNS = (
+    "out of memory",
+    "can't allocate memory",
+    "cannot allocate memory",
+    "not enough memory",
+    "bad_alloc",
+    "failed to allocate",
+    "unable to allocate",
+    "alloc_failed",
+    "paging file is too small",
+)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error of any engine means that memory ran out: torch on CPU or GPU, llama.cpp, CTranslate2, the OS."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, (MemoryError, OutOfMemory)) or type(seen).__name__ == "OutOfMemoryError":
+            return True
+        if isinstance(seen, OSError) and seen.errno == errno.ENOMEM:
+            return True
+        text = str(seen).lower()
+        if isinstance(seen, (RuntimeError, OSError)) and any(sign in text for sign in _SIGNS):
+            return True
+        seen = seen.__cause__
+    return False
+
+
+def propose(
+    entry: ModelEntry,
+    plan: LoadPlan,
+    path: Path | None = None,
+    machine: Hardware | None = None,
+    given_back_bytes: int = 0,
+) -> Choice | None:
+    """The nearest plan that fits: first the same precision with a shorter context, then a smaller precision.
+
+    None: the model does not fit in any way.
+    """
+    machine = machine or hardware()
+    for candidate in _smaller(entry, plan, path, machine):
+        estimated = estimate(entry, candidate, path, machine)
+        fit = fits(estimated, machine, given_back_bytes)
+        if fit.ok:
+            return Choice(candidate, estimated, fit)
+    return None
+
+
+def _smaller(entry: ModelEntry, plan: LoadPlan, path: Path | None, machine: Hardware) -> list[LoadPlan]:
+    wanted = estimate(entry, plan, path, machine)
+    precisions = [wanted.precision]
+    if entry.engine == "transformers" and wanted.precision != "file" and wanted.device != "mps":
+        order = ["float32", "bfloat16", "int8", "int4"]
+        start = order.index(wanted.precision) if wanted.precision in order else 1
+        precisions += order[start + 1 :]
+    elif entry.engine == "whisper" and wanted.precision != "int8":
+        precisions.append("int8")
+    contexts = [wanted.context_tokens]
+    while entry.engine != "whisper" and contexts[-1] > MIN_CONTEXT_TOKENS:
+        contexts.append(max(MIN_CONTEXT_TOKENS, contexts[-1] // 2))
+    # A context of half the length in the same precision costs less than rounding every weight; less is too short.
+    pairs = [(precision, context) for precision in precisions for context in contexts[:2]]
+    pairs += [(precisions[-1], context) for context in contexts[2:]]
+    return [replace(plan, precision=precision, context_tokens=context) for precision, context in pairs]  # type: ignore[arg-type]
+
+
+def check_fits(
+    entry: ModelEntry,
+    plan: LoadPlan,
+    path: Path | None = None,
+    machine: Hardware | None = None,
+    given_back_bytes: int = 0,
+) -> None:
+    """Refuses a model that would make the machine thrash.
+
+    Raises:
+        OutOfMemory: with what it needs, what is free, and the nearest plan that fits.
+    """
+    machine = machine or hardware()
+    estimated = estimate(entry, plan, path, machine)
+    fit = fits(estimated, machine, given_back_bytes)
+    if not fit.ok:
+        raise out_of_memory(entry, plan, path, machine, given_back_bytes)
+
+
+def out_of_memory(
+    entry: ModelEntry,
+    plan: LoadPlan,
+    path: Path | None = None,
+    machine: Hardware | None = None,
+    given_back_bytes: int = 0,
+) -> OutOfMemory:
+    """The error to show for a model that ran out of memory, with the numbers and a way out in `values`.
+
+    values: model, detail (English), needed_bytes, available_bytes, precision and context_tokens of the plan
+    that would fit ("" and 0 where none does) and its `fitting_bytes`.
+    """
+    machine = machine or hardware()
+    estimated = estimate(entry, plan, path, machine)
+    fit = fits(estimated, machine, given_back_bytes)
+    way_out = propose(entry, plan, path, machine, given_back_bytes)
+    detail = f"{gigabytes(fit.needed_bytes)} needed, {gigabytes(fit.available_bytes)} free"
+    same = way_out is not None and way_out.estimate == estimated
+    if way_out is not None and not same:
+        found = way_out.estimate
+        context = f", context {found.context_tokens}" if found.context_tokens else ""
+        detail += f"; {found.precision}{context} needs {gigabytes(found.total_bytes)}"
+    return OutOfMemory(
+        model=entry.name,
+        detail=detail,
+        needed_bytes=fit.needed_bytes,
+        available_bytes=fit.available_bytes,
+        precision=way_out.estimate.precision if way_out and not same else "",
+        context_tokens=way_out.estimate.context_tokens if way_out and not same else 0,
+        fitting_bytes=way_out.estimate.total_bytes if way_out and not same else 0,
+    )
+
+
+def gigabytes(size_bytes: int) -> str:
+    """A size for a sentence: 0.4 GB, 12.0 GB (10^9 bytes, as disks and model pages count)."""
+    return f"{size_bytes / 1e9:.1f} GB"
