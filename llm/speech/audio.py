@@ -20,6 +20,12 @@ SAMPLE_RATE = 16_000
 BLOCK_S = 10.0
 LONGEST_S = 6 * 3600.0
 """Longer recordings are refused: their text no longer fits an editor."""
+FORMATS = (
+    "aac,ac3,aiff,amr,amrnb,amrwb,ape,asf,au,avi,caf,dsf,dts,eac3,flac,flv,gsm,matroska,mov,mp3,mpc,mpc8,mpeg,mpegts,"
+    "mxf,nut,ogg,rm,tak,tta,voc,w64,wav,webm,wtv,wv"
+)
+"""ffmpeg demuxers that read nothing but the file at hand. Playlists (hls, concat, dash) would open files and addresses
+that a stranger's upload names."""
 _LATEST_START_S = 3600.0  # a stream's claimed start beyond this is taken for a clock, not for an offset
 
 AudioSource: TypeAlias = str | Path | BinaryIO
@@ -74,7 +80,9 @@ def blocks(source: AudioSource, name: str, start_s: float = 0.0, end_s: float | 
             if at >= last and end_s is not None:
                 return
             if at > LONGEST_S * SAMPLE_RATE:
-                raise AudioTooLong(name=name, hours=round(at / SAMPLE_RATE / 3600, 1), limit_hours=round(LONGEST_S / 3600))
+                raise AudioTooLong(
+                    name=name, hours=round(at / SAMPLE_RATE / 3600, 1), limit_hours=round(LONGEST_S / 3600)
+                )
     if at == 0:
         raise EmptyAudio(name=name)
 
@@ -92,7 +100,7 @@ def _open(source: AudioSource, name: str) -> InputContainer:
     # An absolute path, because ffmpeg would read a relative one such as "concat:a" as a protocol.
     opened: Any = str(Path(source).absolute()) if isinstance(source, str | Path) else source
     try:
-        return av.open(opened, mode="r", metadata_errors="ignore")
+        return av.open(opened, mode="r", metadata_errors="ignore", options={"format_whitelist": FORMATS})
     except (av.error.FFmpegError, ValueError) as error:
         raise NotAudio(name=name, detail=_reason(error)) from error
 
@@ -114,7 +122,12 @@ def _info(container: InputContainer, name: str) -> AudioInfo:
     if duration_s is not None and duration_s > LONGEST_S:
         raise AudioTooLong(name=name, hours=round(duration_s / 3600, 1), limit_hours=round(LONGEST_S / 3600))
     return AudioInfo(
-        duration_s, container.format.name, context.name, context.channels, context.sample_rate, _start_s(container, stream)
+        duration_s,
+        container.format.name,
+        context.name,
+        context.channels,
+        context.sample_rate,
+        _start_s(container, stream),
     )
 
 

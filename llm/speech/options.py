@@ -36,7 +36,7 @@ class SpeechOptions:
     initial_prompt: text that is taken for what was said before the recording.
     hotwords: names and terms to expect, given to every window.
     decoding: auto chooses by length.
-    condition_on_previous_text: each window sees the text before it. Off, because one invented sentence then breeds more.
+    condition_on_previous_text: each window sees the text before it. Off, since one invented sentence breeds more.
     no_speech_threshold: a window whose no-speech probability is above this and whose text is improbable is silence.
     log_prob_threshold: mean log-probability per token below which a window is decoded again, hotter.
     compression_ratio_threshold: zlib ratio of a window's text above which it is taken for a loop and decoded again.

@@ -1,0 +1,260 @@
+"""Whisper through faster-whisper and CTranslate2: weights in, segments out.
+
+A folder in CTranslate2's layout loads as it is. A checkpoint in transformers' layout is converted on first load
+(`whisper_convert`), and where that cannot be done runs through transformers (`whisper_transformers`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from llm.catalogue.entry import ModelEntry
+from llm.config import config
+from llm.engines.base import Cancel, Device, LoadPlan, LoadProgress, MemoryUse
+from llm.errors import CorruptModel, MissingPackage, OutOfMemory, UnsupportedModel
+from llm.speech.chunks import Chunk
+from llm.speech.marks import compression_ratio
+from llm.speech.options import FALLBACK_TEMPERATURES, SpeechOptions
+from llm.speech.segments import Segment, SpeechEvent, Word
+from llm.speech.transcriber import Recogniser, Recording, transcribe
+
+if TYPE_CHECKING:
+    from faster_whisper import WhisperModel
+
+BATCH_CPU, BATCH_CUDA = 4, 16
+"""Chunks decoded together. On a CPU the encoder takes most of the time and gains nothing beyond four."""
+_COMPUTE = {"float32": "float32", "float16": "float16", "bfloat16": "bfloat16", "int8": "int8"}
+
+
+class SpeechModel:
+    """What `llm.load` returns for a speech model, shared by everybody.
+
+    runtime: `ctranslate2` or `transformers`; `plan.reason` says why.
+    languages: the codes that can be chosen.
+    """
+
+    def __init__(self, entry: ModelEntry, plan: LoadPlan, recogniser: Any, runtime: str) -> None:
+        self.entry = entry
+        self.plan = plan
+        self.runtime = runtime
+        self.languages: tuple[str, ...] = recogniser.languages
+        self._recogniser: Recogniser | None = recogniser
+        self._bytes: MemoryUse = recogniser.memory()
+
+    def transcribe(
+        self, audio: Recording | str | Path, options: SpeechOptions, cancel: Cancel | None = None
+    ) -> Iterator[SpeechEvent]:
+        """See `llm.speech.transcriber.transcribe`. Several may run at once; their windows take turns."""
+        if not isinstance(audio, Recording):
+            audio = Recording(audio, Path(audio).name)
+        if self._recogniser is None:
+            raise RuntimeError(f"{self.entry.id} was closed")
+        return transcribe(self._recogniser, audio, options, cancel or Cancel())
+
+    def memory(self) -> MemoryUse:
+        """What the weights take, by device."""
+        return self._bytes if self._recogniser is not None else MemoryUse()
+
+    def close(self) -> None:
+        """Frees the weights once the last running transcription lets go of them."""
+        self._recogniser = None
+
+
+def load(entry: ModelEntry, path: Path, plan: LoadPlan, progress: LoadProgress) -> SpeechModel:
+    """Loads a Whisper from a folder.
+
+    Raises:
+        MissingPackage: faster-whisper is not installed.
+        CorruptModel: the files cannot be read as a Whisper.
+        UnsupportedModel: a checkpoint that neither CTranslate2 nor transformers runs.
+        OutOfMemory: it doesn't fit.
+    """
+    from llm.engines import whisper_convert
+
+    if not (path / "model.bin").is_file():
+        try:
+            path = whisper_convert.converted(path, progress)
+            plan = replace(plan, reason=_join(plan.reason, "converted to CTranslate2 on first load"))
+        except whisper_convert.CannotConvert as error:
+            from llm.engines import whisper_transformers
+
+            plan = replace(plan, reason=_join(plan.reason, f"through transformers: {error}"))
+            return SpeechModel(entry, plan, whisper_transformers.load(entry, path, plan), "transformers")
+    progress("weights", 0, 1)
+    recogniser = _Ctranslate2(entry, path, plan)
+    progress("weights", 1, 1)
+    return SpeechModel(entry, replace(plan, device=recogniser.device), recogniser, "ctranslate2")
+
+
+class _Ctranslate2:
+    """A `Recogniser` over faster-whisper."""
+
+    def __init__(self, entry: ModelEntry, path: Path, plan: LoadPlan) -> None:
+        try:
+            from faster_whisper import WhisperModel
+        except ImportError as error:
+            raise MissingPackage(package="faster-whisper") from error
+        self.device = _device(plan)
+        precision = "float16" if self.device == "cuda" else "int8"
+        if plan.precision not in ("auto", "file"):
+            if plan.precision not in _COMPUTE:
+                raise UnsupportedModel(path=str(path), detail=f"Whisper doesn't run in {plan.precision}")
+            precision = _COMPUTE[plan.precision]
+        try:
+            self._model: WhisperModel = WhisperModel(
+                str(path),
+                device=self.device,
+                compute_type=precision,
+                cpu_threads=config().threads,
+                local_files_only=True,
+            )
+        except MemoryError as error:
+            raise OutOfMemory(model=entry.name, detail=str(error)) from error
+        except (RuntimeError, ValueError, OSError) as error:
+            if "out of memory" in str(error).lower():
+                raise OutOfMemory(model=entry.name, detail=str(error)) from error
+            raise CorruptModel(path=str(path), detail=str(error)) from error
+        self.languages = tuple(sorted(self._model.supported_languages))
+        self.batch = BATCH_CUDA if self.device == "cuda" else BATCH_CPU
+        weights = (path / "model.bin").stat().st_size
+        # model.bin is float16 as a rule, and int8 halves what is held of it.
+        self._weights_bytes = weights // 2 if precision == "int8" else weights * (2 if precision == "float32" else 1)
+
+    def memory(self) -> MemoryUse:
+        return MemoryUse({"cuda:0" if self.device == "cuda" else "cpu": self._weights_bytes})
+
+    def detect(self, chunk: Chunk) -> tuple[str, float]:
+        if not self._model.model.is_multilingual:
+            return "en", 1.0
+        language, probability, _ = self._model.detect_language(chunk.samples)
+        return language, float(probability)
+
+    def together(self, chunks: Sequence[Chunk], language: str, options: SpeechOptions) -> Iterator[tuple[int, Segment]]:
+        import numpy as np
+
+        clips, at = [], 0.0
+        for chunk in chunks:
+            clips.append({"start": at, "end": at + chunk.duration_s})
+            at += chunk.duration_s
+        found, _ = _open_ended(self._model).transcribe(
+            np.concatenate([chunk.samples for chunk in chunks]),
+            clip_timestamps=clips,
+            batch_size=len(chunks),
+            without_timestamps=False,
+            temperature=options.temperature,
+            **_common(options, self._language(language)),
+        )
+        by_chunk: list[list[Segment]] = [[] for _ in chunks]
+        frames = self._model.frames_per_second
+        for item in found:
+            # A word's start may lie a little before its window; the frame at which the window begins is exact.
+            distances = [abs(clip["start"] * frames - item.seek) for clip in clips]
+            index = distances.index(min(distances))
+            by_chunk[index].append(_segment(item, -clips[index]["start"]))
+        for index, segments in enumerate(by_chunk):
+            for segment in self._checked(chunks[index], segments, language, options):
+                yield index, segment
+
+    def _checked(
+        self, chunk: Chunk, segments: list[Segment], language: str, options: SpeechOptions
+    ) -> Iterator[Segment]:
+        """faster-whisper's batches know no thresholds, so a window that fails one is decoded again alone, hotter."""
+        if segments:
+            mean, silent = segments[0].avg_logprob, segments[0].no_speech_prob
+            if silent > options.no_speech_threshold and mean < options.log_prob_threshold:
+                return
+            loops = compression_ratio(" ".join(s.text for s in segments)) > options.compression_ratio_threshold
+            if (loops or mean < options.log_prob_threshold) and options.temperature == 0:
+                yield from self._decoded(chunk, language, options, FALLBACK_TEMPERATURES, "")
+                return
+        yield from segments
+
+    def alone(self, chunk: Chunk, language: str, options: SpeechOptions, context: str) -> Iterator[Segment]:
+        yield from self._decoded(chunk, language, options, options.temperatures, context)
+
+    def _decoded(
+        self, chunk: Chunk, language: str, options: SpeechOptions, temperatures: tuple[float, ...], context: str
+    ) -> Iterator[Segment]:
+        found, _ = self._model.transcribe(
+            chunk.samples,
+            temperature=list(temperatures),
+            vad_filter=False,
+            condition_on_previous_text=options.condition_on_previous_text,
+            compression_ratio_threshold=options.compression_ratio_threshold,
+            log_prob_threshold=options.log_prob_threshold,
+            no_speech_threshold=options.no_speech_threshold,
+            hallucination_silence_threshold=options.hallucination_silence_threshold or None,
+            **{**_common(options, self._language(language)), "initial_prompt": context or None},
+        )
+        for item in found:
+            yield _segment(item, 0.0)
+
+    def _language(self, language: str) -> str:
+        return language if self._model.model.is_multilingual else "en"
+
+
+def _common(options: SpeechOptions, language: str) -> dict[str, Any]:
+    """faster-whisper's arguments that both ways of decoding share."""
+    return {
+        "language": language,
+        "task": options.task,
+        "beam_size": options.beam_size,
+        "repetition_penalty": options.repetition_penalty,
+        "initial_prompt": options.initial_prompt or None,
+        "hotwords": options.hotwords or None,
+        "word_timestamps": options.word_timestamps,
+    }
+
+
+def _open_ended(model: WhisperModel) -> Any:
+    """faster-whisper's batched pipeline, but text after the last timestamp is not lost.
+
+    Splitting by timestamps drops what no timestamp closes and leaves it to the next window. In a batch there is no
+    such window, so the end of the window closes it.
+    """
+    from faster_whisper import BatchedInferencePipeline
+
+    class OpenEnded(BatchedInferencePipeline):
+        def generate_segment_batched(self, features: Any, tokenizer: Any, options: Any) -> Any:
+            encoded, outputs = super().generate_segment_batched(features, tokenizer, options)
+            last = tokenizer.timestamp_begin + round(30 / model.time_precision)
+            for output in outputs:
+                if output["tokens"] and output["tokens"][-1] < tokenizer.timestamp_begin:
+                    output["tokens"] = [*output["tokens"], last]
+            return encoded, outputs
+
+    return OpenEnded(model)
+
+
+def _segment(item: Any, shift_s: float) -> Segment:
+    words = tuple(
+        Word(word.word, word.start + shift_s, word.end + shift_s, round(float(word.probability), 3))
+        for word in item.words or ()
+    )
+    return Segment(
+        item.text.strip(),
+        item.start + shift_s,
+        item.end + shift_s,
+        words,
+        avg_logprob=round(float(item.avg_logprob), 3),
+        no_speech_prob=round(float(item.no_speech_prob), 3),
+        compression_ratio=round(float(item.compression_ratio), 2),
+        temperature=float(item.temperature or 0.0),
+    )
+
+
+def _device(plan: LoadPlan) -> Device:
+    if plan.device in ("cpu", "cuda"):
+        return plan.device
+    if plan.device == "mps":
+        return "cpu"  # CTranslate2 has no Metal; on a Mac it uses Accelerate
+    import ctranslate2
+
+    return "cuda" if ctranslate2.get_cuda_device_count() else "cpu"
+
+
+def _join(*reasons: str) -> str:
+    return "; ".join(reason for reason in reasons if reason)
