@@ -152,7 +152,7 @@ def newest(
 ) -> tuple[list[sa.Row], str | None]:
     """Rows by `updated_at`, newest first, after the place that `before` names, and the next place."""
     moment, _, last_id = (before or "").partition("_")
-    if moment.isdecimal():
+    if moment.isdecimal() and len(moment) < 18:  # anything else was not made here: the first page
         place = datetime.fromtimestamp(0, UTC) + timedelta(microseconds=int(moment))
         query = query.where(
             sa.or_(table.c.updated_at < place, sa.and_(table.c.updated_at == place, table.c.id < last_id))

@@ -211,7 +211,8 @@ def insert_message(
         "updated_at": now,
     }
     message_id = connection.execute(sa.insert(messages).values(row).returning(messages.c.id)).scalar_one()
-    _refer(connection, message_id, hashes)
+    if hashes:
+        _refer(connection, message_id, hashes)
     if meta.status != "writing":  # an answer is indexed when it ends, not once a second
         _index(connection, message_id, message)
     return message_id
