@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
@@ -35,13 +36,16 @@ def t(key: str, **values: object) -> str:
 
 def explain(error: ModelError) -> str:
     """What an error means and what to do, in the visitor's language; the English sentence where none is written."""
-    sentence = words(language()).get(f"errors.{error.code}")
-    if sentence is None:
-        return str(error)
+    return explain_code(error.code, error.values) or str(error)
+
+
+def explain_code(code: str, values: Mapping[str, object]) -> str:
+    """The same for an error that was kept as its code and values; empty when no sentence is written for it."""
+    sentence = words(language()).get(f"errors.{code}", "")
     try:
-        return sentence.format_map(error.values)
+        return sentence.format_map(values)
     except (KeyError, IndexError):
-        return str(error)
+        return ""
 
 
 @cache

@@ -1,0 +1,13 @@
+"""Hearth's entry. `streamlit run Home.py` finds `app` below; each visitor's session runs the navigation."""
+
+import streamlit as st
+from streamlit.runtime.scriptrunner import get_script_run_ctx
+
+if get_script_run_ctx(suppress_warning=True):  # a visitor's session runs this script
+    from ui.shell import navigation
+
+    navigation().run()
+else:  # the server imports it
+    from ui.routes import routes
+
+    app = st.App(__file__, routes=routes())

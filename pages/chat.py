@@ -1,0 +1,155 @@
+"""The chat: a conversation with a model that runs here."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import streamlit as st
+
+from llm.catalogue.entry import ModelEntry
+from llm.errors import ModelError
+from llm.messages import DocumentPart, Message, Part, TextPart
+from llm.runtime.answers import Request, answers
+from llm.settings import GenerationSettings
+from llm.store import Conversation, StoredMessage
+from ui import state
+from ui.chat_view import Actions, running, show_path, stop_button, watch
+from ui.conversation_list import conversation_list, conversation_menu, current_conversation, open_conversation
+from ui.documents import TEXT_TYPES, attached_documents, document_of
+from ui.i18n import explain, t
+from ui.model_picker import offer_download, pick_model
+from ui.settings_panel import settings_panel
+from ui.starter import fetch_starter
+from ui.state import kept
+from ui.system_prompt import system_prompt_editor
+
+ALTERNATIVES = 5
+"""How many alternatives are kept with each answer token for 'Under the hood'."""
+
+
+def page() -> None:
+    conversation = current_conversation()
+    conversation_list(conversation)
+    fetching = fetch_starter("chat")
+    entry = _header(conversation)
+    if entry is not None and not fetching:
+        offer_download(entry)
+    if problem := st.session_state.pop(state.CHAT_PROBLEM, None):
+        st.error(problem, icon=":material/error:")
+    path = kept().path(conversation.id) if conversation else []
+    answer = running(conversation.id) if conversation else None
+    if answer is not None:
+        stop_button(answer)
+    if entry is not None:
+        attached_documents()
+        st.chat_input(
+            t("chat.placeholder"),
+            key="chat_input",
+            accept_file="multiple",
+            file_type=TEXT_TYPES,
+            on_submit=_ask,
+            args=(conversation, entry),
+        )
+    if not path:
+        _welcome()
+    show_path([m for m in path if answer is None or m.id != answer.id], _actions(conversation, entry))
+    if answer is not None:
+        watch(answer)
+
+
+def _header(conversation: Conversation | None) -> ModelEntry | None:
+    """Model, settings, system prompt and menu in one row. Returns the chosen model."""
+    scope = conversation.id if conversation else "new"
+    with st.container(horizontal=True, gap="xsmall", vertical_alignment="center"):
+        current = conversation.model if conversation else st.session_state.get(state.CHAT_NEW_MODEL, "")
+        entry = pick_model("chat", current, key=f"model_{scope}")
+        if entry is not None:
+            _keep_choice(conversation, entry)
+            with st.popover("", icon=":material/tune:", help=t("settings.title"), key="settings"):
+                _settings_panel(conversation, entry)
+        with st.popover("", icon=":material/theater_comedy:", help=t("system.title"), key="system"):
+            system_prompt_editor(conversation)
+        if conversation is not None:
+            conversation_menu(conversation)
+        st.toggle(t("hood.title"), key=state.UNDER_HOOD, help=t("hood.help"), width="content")
+    return entry
+
+
+def _keep_choice(conversation: Conversation | None, entry: ModelEntry) -> None:
+    if conversation is None:
+        st.session_state[state.CHAT_NEW_MODEL] = entry.id
+    elif entry.id != conversation.model:
+        kept().update(conversation.id, model=entry.id)
+
+
+def _settings_panel(conversation: Conversation | None, entry: ModelEntry) -> None:
+    def save(values: dict[str, Any]) -> None:
+        if conversation is not None:
+            kept().update(conversation.id, settings=values)
+        else:
+            st.session_state[state.CHAT_NEW_SETTINGS] = values
+
+    scope = f"{conversation.id if conversation else 'new'}_{entry.id}"
+    settings_panel(entry.sampling, _changed(conversation), entry.context_tokens, scope, save)
+
+
+def _changed(conversation: Conversation | None) -> dict[str, Any]:
+    """What the person has set; everything else stays the model family's own."""
+    values = conversation.settings if conversation else st.session_state.get(state.CHAT_NEW_SETTINGS, {})
+    return {name: tuple(value) if name == "stop" else value for name, value in values.items()}
+
+
+def _request(conversation: Conversation, entry: ModelEntry) -> Request:
+    values = {**entry.sampling, **_changed(conversation), "logprobs": ALTERNATIVES}
+    return Request(entry.path or entry.id, GenerationSettings().with_values(values))
+
+
+def _ask(conversation: Conversation | None, entry: ModelEntry) -> None:
+    """Callback of the input: keeps the question and begins the answer."""
+    value = st.session_state["chat_input"]
+    documents, problem = [], None
+    for file in value.files:
+        try:
+            documents.append(document_of(file.name, file.getvalue()))
+        except ModelError as error:
+            problem = explain(error)
+    documents = [*st.session_state.pop(state.CHAT_ATTACHMENTS, []), *documents]
+    if problem or not (value.text.strip() or documents):
+        st.session_state[state.CHAT_PROBLEM] = problem or t("errors.empty_message")
+        st.session_state[state.CHAT_ATTACHMENTS] = documents
+        return
+    if conversation is None:
+        conversation = kept().create_conversation(
+            model=entry.id,
+            system_prompt=st.session_state.pop(state.CHAT_NEW_SYSTEM, ""),
+            settings=st.session_state.pop(state.CHAT_NEW_SETTINGS, {}),
+        )
+        open_conversation(conversation.id)
+    parts: list[Part] = [*documents, TextPart(value.text)] if value.text.strip() else [*documents]
+    question = kept().add(conversation.id, Message("user", tuple(parts)))
+    answers().begin(kept(), conversation.id, question, _request(conversation, entry))
+
+
+def _actions(conversation: Conversation | None, entry: ModelEntry | None) -> Actions:
+    def regenerate(stored: StoredMessage) -> None:
+        if conversation and entry and stored.parent_id is not None:
+            answers().begin(kept(), conversation.id, stored.parent_id, _request(conversation, entry))
+
+    def edit(stored: StoredMessage, text: str) -> None:
+        documents = [part for part in stored.message.parts if isinstance(part, DocumentPart)]
+        if not text.strip() and not documents:
+            st.session_state[state.CHAT_PROBLEM] = t("errors.empty_message")
+        elif conversation and entry:
+            parts: tuple[Part, ...] = (*documents, TextPart(text))
+            question = kept().add(conversation.id, Message("user", parts), stored.parent_id)
+            answers().begin(kept(), conversation.id, question, _request(conversation, entry))
+
+    return Actions(regenerate, edit)
+
+
+def _welcome() -> None:
+    st.title(t("chat.welcome"), anchor=False)
+    st.markdown(t("chat.welcome_text"))
+
+
+page()

@@ -1,0 +1,72 @@
+"""The panel of generation settings: drawn from what `llm.settings` declares, so none can be shown and not reach it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import streamlit as st
+
+from llm.settings import Control, GenerationSettings, controls
+from ui.i18n import t
+
+Change = Callable[[dict[str, Any]], None]
+
+
+def settings_panel(
+    defaults: Mapping[str, Any], values: Mapping[str, Any], context_tokens: int, scope: str, save: Change
+) -> None:
+    """Draws all controls.
+
+    Args:
+        defaults: the model family's published values.
+        values: what the person has changed.
+        context_tokens: the model's context, which bounds the longest reply; 0 is unknown.
+        scope: separates the widgets of one conversation from another's.
+        save: called with all changed values after each change.
+    """
+    start = {**{name: getattr(GenerationSettings(), name) for name, _ in controls()}, **defaults}
+
+    def changed(name: str) -> None:
+        value = st.session_state[f"setting_{scope}_{name}"]
+        if name == "stop":
+            value = tuple(line for line in value.splitlines() if line)
+        save({**{k: v for k, v in values.items() if k != name}, **({} if value == start[name] else {name: value})})
+
+    plain = [(name, control) for name, control in controls() if not control.advanced]
+    more = [(name, control) for name, control in controls() if control.advanced]
+    for name, control in plain:
+        _draw(name, control, values.get(name, start[name]), context_tokens, scope, changed)
+    with st.expander(t("settings.more")):
+        for name, control in more:
+            _draw(name, control, values.get(name, start[name]), context_tokens, scope, changed)
+    if values:
+        st.button(
+            t("settings.reset"), icon=":material/undo:", key=f"reset_{scope}", on_click=_reset, args=(scope, save)
+        )
+
+
+def _reset(scope: str, save: Change) -> None:
+    for name, _ in controls():
+        st.session_state.pop(f"setting_{scope}_{name}", None)
+    save({})
+
+
+def _draw(
+    name: str, control: Control, value: Any, context_tokens: int, scope: str, changed: Callable[[str], None]
+) -> None:
+    key = f"setting_{scope}_{name}"
+    common: dict[str, Any] = {"key": key, "on_change": changed, "args": (name,), "help": t(f"settings.{name}_help")}
+    label = t(f"settings.{name}")
+    if control.step is None:
+        st.text_area(label, "\n".join(value), height=68, **common)
+        return
+    low, high, step = control.minimum, control.maximum, control.step
+    if name == "max_length" and context_tokens:
+        high = min(high or context_tokens, context_tokens)
+        value = min(value, high)
+    if value is None or name == "seed":
+        st.number_input(label, low, high, value, step, placeholder=t("settings.random"), **common)
+    else:
+        kind = type(step)
+        st.slider(label, kind(low or 0), kind(high or 0), kind(value), step, **common)

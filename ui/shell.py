@@ -1,0 +1,57 @@
+"""What stands around every page: navigation, language, style."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import streamlit as st
+from streamlit.navigation.page import StreamlitPage
+
+from ui import style
+from ui.i18n import COOKIE, LANGUAGES, language, t
+from ui.remember import remember
+from ui.state import LANGUAGE
+
+# File, icon; the title is `app.<stem>` of the locale files.
+PAGES = (
+    ("pages/home.py", ":material/home:"),
+    ("pages/chat.py", ":material/chat:"),
+    ("pages/image.py", ":material/image:"),
+    ("pages/speech.py", ":material/mic:"),
+    ("pages/models.py", ":material/deployed_code:"),
+    ("pages/diagnostics.py", ":material/monitor_heart:"),
+)
+
+
+def navigation() -> StreamlitPage:
+    """The page that the visitor is on, ready to run, with the menu drawn."""
+    chosen = st.navigation(
+        [
+            st.Page(file, title=t(f"app.{stem(file)}"), icon=icon, default=file == "pages/home.py")
+            for file, icon in PAGES
+            if Path(file).exists()
+        ]
+    )
+    st.set_page_config(page_title=f"{chosen.title} · Hearth", page_icon="🔥", layout="centered")
+    style.apply()
+    _language_switch()
+    return chosen
+
+
+def stem(file: str) -> str:
+    """A page's name in the locale files."""
+    return file.rsplit("/", 1)[-1].removesuffix(".py")
+
+
+def _language_switch() -> None:
+    with st.sidebar:
+        st.segmented_control(
+            t("app.language"),
+            list(LANGUAGES),
+            key=LANGUAGE,
+            default=language() if LANGUAGE not in st.session_state else None,
+            format_func=lambda code: LANGUAGES[code],
+            label_visibility="collapsed",
+            required=True,
+        )
+        remember(COOKIE, language())

@@ -1,0 +1,24 @@
+"""What a visitor's session remembers: every key of `st.session_state` that pages share, declared once."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from llm.store import Store, store
+
+LANGUAGE = "app.language"
+OWNER = "app.owner"
+CHAT_CONVERSATION = "chat.conversation"
+CHAT_EDITING = "chat.editing"
+CHAT_DELETED = "chat.deleted"
+CHAT_NEW_SETTINGS = "chat.new_settings"
+CHAT_NEW_MODEL = "chat.new_model"
+CHAT_NEW_SYSTEM = "chat.new_system"
+CHAT_ATTACHMENTS = "chat.attachments"
+CHAT_PROBLEM = "chat.problem"
+UNDER_HOOD = "app.under_hood"
+
+
+def kept() -> Store:
+    """The store as this visitor sees it. Without a login everybody at this machine is one person."""
+    return store(st.session_state.get(OWNER, "local"))

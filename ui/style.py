@@ -1,0 +1,33 @@
+"""The look that Streamlit's theme settings cannot say, for light and dark alike."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+# Colours are translucent so that they sit on either background.
+_CSS = """
+<style>
+[data-testid="stStatusWidget"] { display: none; }
+.block-container { padding-top: 3.2rem; padding-bottom: 6rem; }
+.st-key-actions button, [class*="st-key-actions_"] button { opacity: .65; min-height: 1.8rem; padding: 0 .4rem; }
+[class*="st-key-actions_"] button:hover, [class*="st-key-actions_"] button:focus-visible { opacity: 1; }
+[class*="st-key-remember_"] { display: none; }
+[class*="st-key-conversation_"] button { justify-content: flex-start; text-align: left; }
+[class*="st-key-conversation_"] button p { overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
+.hood { font-family: "Source Code Pro", ui-monospace, monospace; font-size: .8rem; line-height: 1.9;
+        white-space: pre-wrap; overflow-wrap: anywhere; max-height: 24rem; overflow-y: auto; }
+.hood span { border-radius: .25rem; padding: .1rem 0; }
+.hood .control { background: rgba(219,39,119,.28); } .hood .template { background: rgba(120,113,108,.22); }
+.hood .system { background: rgba(124,58,237,.22); }  .hood .user { background: rgba(37,99,235,.22); }
+.hood .assistant { background: rgba(22,163,74,.22); } .hood .tool { background: rgba(202,138,4,.25); }
+.hood .image { background: rgba(8,145,178,.28); }     .hood .audio { background: rgba(8,145,178,.28); }
+.hood .token { box-shadow: inset -1px 0 0 rgba(128,128,128,.55); cursor: help; }
+.hood-legend span { border-radius: .25rem; padding: .1rem .45rem; margin-right: .4rem; font-size: .75rem; }
+@media (max-width: 480px) { .block-container { padding-left: .8rem; padding-right: .8rem; } }
+</style>
+"""
+
+
+def apply() -> None:
+    """Adds the style to the page."""
+    st.html(_CSS)
