@@ -18,6 +18,8 @@ from llm.errors import CorruptModel
 
 # Besides the tokens marked special, a checkpoint's added tokens that look like this are control tags.
 TAG_SHAPE = re.compile(r"<[|｜].*[|｜]>|\[/?[A-Z_]+\]")
+# Unicode's White_Space property, which is what `tokenizers` strips; Python's idea of it has four more.
+WHITE_SPACE = "\t\n\v\f\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" + "".join(map(chr, range(0x2000, 0x200B)))
 TAG_KINDS = ("control", "image", "audio")
 
 
@@ -106,9 +108,9 @@ class HFSpanTokenizer:
                 strips_next = strips
             else:
                 # Tags may swallow the white space beside them (`rstrip`, `lstrip` of an added token).
-                kept = text.lstrip() if strips_next else text
+                kept = text.lstrip(WHITE_SPACE) if strips_next else text
                 begin = place + len(text) - len(kept)
-                for token_id, low, high in self._words(kept.rstrip() if strips else kept, begin == 0):
+                for token_id, low, high in self._words(kept.rstrip(WHITE_SPACE) if strips else kept, begin == 0):
                     yield token_id, begin + low, begin + high
                 strips_next = False
             place += len(text)

@@ -131,10 +131,16 @@ _ROTARY = {**_SIZES, "num_key_value_heads": 2, "max_position_embeddings": 512}
 ARCHITECTURES: dict[str, tuple[str, dict[str, Any]]] = {
     "llama": ("LlamaConfig", _ROTARY),
     "qwen2": ("Qwen2Config", _ROTARY),
-    "qwen2 sliding": ("Qwen2Config", {**_ROTARY, "use_sliding_window": True, "sliding_window": 12, "max_window_layers": 1}),
+    "qwen2 sliding": (
+        "Qwen2Config",
+        {**_ROTARY, "use_sliding_window": True, "sliding_window": 12, "max_window_layers": 1},
+    ),
     "mistral sliding": ("MistralConfig", {**_ROTARY, "sliding_window": 10}),
     "gemma": ("GemmaConfig", {**_ROTARY, "head_dim": 16, "tie_word_embeddings": False}),
-    "gemma2": ("Gemma2Config", {**_ROTARY, "head_dim": 16, "sliding_window": 8, "query_pre_attn_scalar": 16, "tie_word_embeddings": False}),
+    "gemma2": (
+        "Gemma2Config",
+        {**_ROTARY, "head_dim": 16, "sliding_window": 8, "query_pre_attn_scalar": 16, "tie_word_embeddings": False},
+    ),
     "gpt_bigcode": ("GPTBigCodeConfig", {"n_embd": 64, "n_layer": 3, "n_head": 4, "n_positions": 512}),
     "bloom": ("BloomConfig", {"hidden_size": 64, "n_layer": 3, "n_head": 4, "tie_word_embeddings": False}),
     "mpt": ("MptConfig", {"d_model": 64, "n_layers": 3, "n_heads": 4, "max_seq_len": 512, "expansion_ratio": 2}),
