@@ -216,7 +216,9 @@ def split_rows(tensor: StoredTensor, names: Iterable[str], sizes: Iterable[int])
     return parts
 
 
-def build(model_class: Any, config: Any, tensors: Mapping[str, StoredTensor], folder: Path, **kwargs: Any) -> Any:
+def build(
+    model_class: Any, config: Any, tensors: Mapping[str, StoredTensor], folder: Path, **kwargs: Any
+) -> Any:
     """A transformers model in eval mode, from its configuration and its tensors by its own names.
 
     kwargs are `from_pretrained`'s: dtype, device_map, quantization_config, attn_implementation.
@@ -227,7 +229,7 @@ def build(model_class: Any, config: Any, tensors: Mapping[str, StoredTensor], fo
     from transformers import GenerationConfig
 
     if kwargs.get("dtype") in (None, "auto"):
-        kwargs["dtype"] = getattr(config, "dtype", None) or torch.float32
+        kwargs["dtype"] = getattr(config, "dtype", None) or stored_dtype(tensors)
     try:
         model, report = model_class.from_pretrained(
             None, config=config, state_dict=dict(tensors), output_loading_info=True, **kwargs
@@ -242,6 +244,31 @@ def build(model_class: Any, config: Any, tensors: Mapping[str, StoredTensor], fo
     if (folder / "generation_config.json").is_file():
         model.generation_config = GenerationConfig.from_pretrained(folder)
     return model.eval()
+
+
+def build_packed(
+    model_class: Any, config: Any, tensors: Mapping[str, StoredTensor], folder: Path, bits: int, **kwargs: Any
+) -> Any:
+    """`build` for tensors of which some are packed integers; they stay packed, whatever precision is asked for.
+
+    kwargs may also hold `zero_offset`, see `llm.families.packed.GptqLinear`.
+    """
+    from llm.families.packed import packed_class, use_kernels
+
+    kwargs.pop("quantization_config", None)
+    zero_offset = kwargs.pop("zero_offset", 1)
+    model = build(packed_class(model_class, tensors, bits, zero_offset), config, tensors, folder, **kwargs)
+    use_kernels(model, model.dtype)
+    return model
+
+
+def stored_dtype(tensors: Mapping[str, StoredTensor]) -> torch.dtype:
+    """The floating dtype that holds the most bytes."""
+    sizes: dict[torch.dtype, int] = {}
+    for tensor in tensors.values():
+        if tensor.is_floating_point():
+            sizes[tensor.dtype] = sizes.get(tensor.dtype, 0) + tensor.stored_bytes
+    return max(sizes, key=lambda dtype: sizes[dtype], default=torch.float32)
 
 
 def _raise_for_shapes(error: RuntimeError, folder: Path) -> None:

@@ -1,0 +1,231 @@
+"""Linear layers whose weights stay packed in memory: GPTQ's, and those of ChatGLM's -int4 and -int8 files.
+
+torch's own 4-bit kernel multiplies where its conditions hold; elsewhere weights are unpacked for each
+product, which is slower and right on every device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from llm.errors import UnsupportedModel
+from llm.families.loading import StoredTensor
+
+KERNEL_GROUPS = (256, 128, 64, 32)
+"""Inputs that may share a scale in torch's kernel."""
+
+
+class PackedLinear(nn.Module):
+    """x @ weight.T + bias with a weight of shape (outputs, inputs) that is never held unpacked."""
+
+    def __init__(self, bias: torch.Tensor | None) -> None:
+        super().__init__()
+        self.register_buffer("bias", bias)
+        self.kernel: Int4Kernel | None = None
+
+    def weight_of(self, dtype: torch.dtype) -> torch.Tensor:
+        """The weight, unpacked, (outputs, inputs)."""
+        return self.levels()[0].to(dtype)
+
+    def levels(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, int]:
+        """(levels, scales, offsets, group size) for weight = (level - 8) * scale + offset.
+
+        levels: int32 0..15, (outputs, inputs); scales and offsets: (inputs / group size, outputs); group
+        size 0: the kernel can't take this layer.
+        """
+        raise UnsupportedModel(path=type(self).__name__, detail="it has no levels")
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.kernel is not None:
+            y = self.kernel(x)
+            return y if self.bias is None else y + self.bias
+        return functional.linear(x, self.weight_of(x.dtype), self.bias)
+
+    def use_kernel(self, dtype: torch.dtype) -> None:
+        """Repacks for torch's kernel, if it takes this layer on this device; the file's layout is freed then."""
+        layout = self.levels()
+        if not Int4Kernel.takes(layout, dtype):
+            return
+        self.kernel = Int4Kernel(layout, dtype)
+        for name in [name for name in self._buffers if name != "bias"]:
+            setattr(self, name, None)
+
+
+class Int4Kernel(nn.Module):
+    """torch's `_weight_int4pack_mm`: 4-bit weights, a scale and an offset for each group of inputs."""
+
+    packed: torch.Tensor
+    scales_and_offsets: torch.Tensor
+
+    def __init__(self, layout: tuple[torch.Tensor, torch.Tensor, torch.Tensor, int], dtype: torch.dtype) -> None:
+        super().__init__()
+        levels, scales, offsets, self.group = layout
+        self.outputs = levels.shape[0]
+        if levels.device.type == "cpu":
+            packed = torch.ops.aten._convert_weight_to_int4pack_for_cpu(levels, 1)
+        else:
+            pairs = (levels[:, ::2] << 4 | levels[:, 1::2]).to(torch.uint8)
+            packed = torch.ops.aten._convert_weight_to_int4pack(pairs, 8)
+        self.register_buffer("packed", packed)
+        self.register_buffer("scales_and_offsets", torch.stack((scales, offsets), dim=-1).to(dtype).contiguous())
+
+    @staticmethod
+    def takes(layout: tuple[torch.Tensor, torch.Tensor, torch.Tensor, int], dtype: torch.dtype) -> bool:
+        """Whether the kernel of the layout's device takes it."""
+        levels, _, _, group = layout
+        outputs, inputs = levels.shape
+        if group not in KERNEL_GROUPS or outputs % 16:
+            return False
+        if levels.device.type == "cuda":
+            modern = torch.cuda.get_device_capability(levels.device)[0] >= 8
+            return modern and dtype == torch.bfloat16 and inputs % 128 == 0
+        return levels.device.type == "cpu" and dtype in (torch.float32, torch.bfloat16, torch.float16)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        rows = x.reshape(-1, x.shape[-1])
+        if x.device.type == "cpu":
+            y = torch.ops.aten._weight_int4pack_mm_for_cpu(rows, self.packed, self.group, self.scales_and_offsets)
+        else:
+            y = torch.ops.aten._weight_int4pack_mm(rows, self.packed, self.group, self.scales_and_offsets)
+        return y.view(*x.shape[:-1], self.outputs)
+
+
+class GptqLinear(PackedLinear):
+    """GPTQ's layout (AutoGPTQ 0.7, `QuantLinear`).
+
+    qweight int32 (inputs * bits / 32, outputs): successive inputs in a word, lowest bits first. qzeros int32
+    (groups, outputs * bits / 32): successive outputs in a word. scales (groups, outputs). g_idx int32
+    (inputs,): each input's group. weight[o, i] = scales[g, o] * (q[i, o] - zero[g, o]).
+
+    Args:
+        shapes: shape of each tensor that is stored for this layer.
+        bits: 2, 4 or 8.
+        zero_offset: what the format took from each zero point before storing it.
+    """
+
+    qweight: torch.Tensor
+    qzeros: torch.Tensor
+    scales: torch.Tensor
+    g_idx: torch.Tensor
+
+    def __init__(self, shapes: Mapping[str, tuple[int, ...]], bits: int, zero_offset: int) -> None:
+        super().__init__(torch.empty(shapes["bias"]) if "bias" in shapes else None)
+        self.bits, self.zero_offset = bits, zero_offset
+        for name in ("qweight", "qzeros", "g_idx"):
+            self.register_buffer(name, torch.empty(shapes[name], dtype=torch.int32))
+        self.register_buffer("scales", torch.empty(shapes["scales"]))
+
+    def weight_of(self, dtype: torch.dtype) -> torch.Tensor:
+        groups = self.g_idx.long()
+        scales = self.scales.to(dtype)
+        weight = _unpack(self.qweight, self.bits, dim=0).to(dtype)
+        weight.sub_(self._zeros().to(dtype)[groups]).mul_(scales[groups])
+        return weight.t()
+
+    def levels(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, int]:
+        levels = _unpack(self.qweight, self.bits, dim=0).t().to(torch.int32).contiguous()
+        inputs, groups = levels.shape[1], self.scales.shape[0]
+        size = inputs // groups if inputs % groups == 0 else 0
+        in_order = size and torch.equal(self.g_idx.long(), torch.arange(inputs, device=self.g_idx.device) // size)
+        scales = self.scales.float()
+        offsets = scales * (8 - self._zeros().float())
+        return levels, scales, offsets, size if in_order and self.bits == 4 else 0
+
+    def _zeros(self) -> torch.Tensor:
+        return _unpack(self.qzeros, self.bits, dim=1).to(torch.int16) + self.zero_offset
+
+
+class ChatGLMLinear(PackedLinear):
+    """ChatGLM's layout (`quantization.py` of THUDM/chatglm-6b-int4).
+
+    weight int8 (outputs, inputs * bits / 8): for 4 bits two inputs a byte, the first in the upper half, each
+    in two's complement. weight_scale (outputs,).
+    """
+
+    weight: torch.Tensor
+    weight_scale: torch.Tensor
+
+    def __init__(self, shapes: Mapping[str, tuple[int, ...]], bits: int) -> None:
+        super().__init__(torch.empty(shapes["bias"]) if "bias" in shapes else None)
+        self.bits = bits
+        self.register_buffer("weight", torch.empty(shapes["weight"], dtype=torch.int8))
+        self.register_buffer("weight_scale", torch.empty(shapes["weight_scale"]))
+
+    def weight_of(self, dtype: torch.dtype) -> torch.Tensor:
+        return self._signed().to(dtype) * self.weight_scale.to(dtype)[:, None]
+
+    def levels(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, int]:
+        levels = self._signed().to(torch.int32) + 8
+        inputs = levels.shape[1]
+        size = next((group for group in KERNEL_GROUPS if inputs % group == 0), 0) if self.bits == 4 else 0
+        scales = self.weight_scale.float()[None].expand(inputs // size if size else 1, -1)
+        return levels, scales, torch.zeros_like(scales), size
+
+    def _signed(self) -> torch.Tensor:
+        if self.bits == 8:
+            return self.weight
+        upper, lower = self.weight >> 4, self.weight << 4 >> 4
+        return torch.stack((upper, lower), dim=-1).flatten(-2)
+
+
+def _unpack(words: torch.Tensor, bits: int, dim: int) -> torch.Tensor:
+    """Unsigned numbers from int32 words, lowest bits first, along a dimension; int16."""
+    parts = [(words >> shift & (1 << bits) - 1).to(torch.int16) for shift in range(0, 32, bits)]
+    return torch.stack(parts, dim=dim + 1).flatten(dim, dim + 1)
+
+
+def packed_class(model_class: Any, tensors: Mapping[str, StoredTensor], bits: int, zero_offset: int = 1) -> Any:
+    """The model class with packed layers wherever the stored tensors are packed."""
+
+    def __init__(self: Any, config: Any) -> None:
+        model_class.__init__(self, config)
+        for name in _packed_names(tensors):
+            parent, _, child = name.rpartition(".")
+            shapes = {key: tensors[f"{name}.{key}"].shape for key in _KEYS if f"{name}.{key}" in tensors}
+            layer = GptqLinear(shapes, bits, zero_offset) if "qweight" in shapes else ChatGLMLinear(shapes, bits)
+            setattr(self.get_submodule(parent), child, layer)
+
+    return type(model_class.__name__, (model_class,), {"__init__": __init__, "__module__": model_class.__module__})
+
+
+_KEYS = ("qweight", "qzeros", "scales", "g_idx", "weight", "weight_scale", "bias")
+
+
+def _packed_names(tensors: Mapping[str, StoredTensor]) -> list[str]:
+    names = [name.rpartition(".") for name in tensors]
+    return [module for module, _, kind in names if kind in ("qweight", "weight_scale")]
+
+
+def use_kernels(model: nn.Module, dtype: torch.dtype) -> None:
+    """Repacks every packed layer that torch's kernel takes."""
+    for module in list(model.modules()):
+        if isinstance(module, PackedLinear):
+            module.use_kernel(dtype)
+
+
+def gptq_format(quantization: Mapping[str, Any], path: Any) -> tuple[int, int]:
+    """(bits, zero offset) of a GPTQ `quantization_config`.
+
+    Raises:
+        UnsupportedModel: a number of bits that doesn't fill words, or another format.
+    """
+    bits = int(quantization.get("bits", 4))
+    form = quantization.get("checkpoint_format", "gptq")
+    if bits not in (2, 4, 8) or form not in ("gptq", "gptq_v2"):
+        raise UnsupportedModel(path=path, detail=f"GPTQ with {bits} bits in format {form}")
+    return bits, 0 if form == "gptq_v2" else 1
+
+
+def without_zero_biases(tensors: dict[str, StoredTensor]) -> dict[str, StoredTensor]:
+    """Drops the biases that GPTQ files hold for layers that have none."""
+    modules = set(_packed_names(tensors))
+    return {
+        name: tensor
+        for name, tensor in tensors.items()
+        if not (name.endswith(".bias") and name.removesuffix(".bias") in modules and not tensor.read().any())
+    }
