@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 from llm.catalogue.entry import ModelEntry
 from llm.config import config
 from llm.engines.base import Cancel, Device, LoadPlan, LoadProgress, MemoryUse
-from llm.errors import CorruptModel, MissingPackage, OutOfMemory, UnsupportedModel
+from llm.errors import CorruptModel, MissingPackage, ModelNotThere, OutOfMemory, UnsupportedModel
+from llm.runtime.use import UseCount
 from llm.speech.chunks import Chunk
 from llm.speech.marks import compression_ratio
 from llm.speech.options import FALLBACK_TEMPERATURES, SpeechOptions
@@ -40,6 +41,7 @@ class SpeechModel:
         self.entry = entry
         self.plan = plan
         self.runtime = runtime
+        self.use = UseCount()
         self.languages: tuple[str, ...] = recogniser.languages
         self._recogniser: Recogniser | None = recogniser
         self._bytes: MemoryUse = recogniser.memory()
@@ -50,9 +52,11 @@ class SpeechModel:
         """See `llm.speech.transcriber.transcribe`. Several may run at once; their windows take turns."""
         if not isinstance(audio, Recording):
             audio = Recording(audio, Path(audio).name)
-        if self._recogniser is None:
-            raise RuntimeError(f"{self.entry.id} was closed")
-        return transcribe(self._recogniser, audio, options, cancel or Cancel())
+        recogniser = self._recogniser
+        if recogniser is None:
+            raise ModelNotThere(model=self.entry.name)
+        with self.use:
+            yield from transcribe(recogniser, audio, options, cancel or Cancel())
 
     def memory(self) -> MemoryUse:
         """What the weights take, by device."""

@@ -26,6 +26,16 @@ FORMATS = (
 )
 """ffmpeg demuxers that read nothing but the file at hand. Playlists (hls, concat, dash) would open files and addresses
 that a stranger's upload names."""
+_PLAYED = {
+    "wav": "audio/wav",
+    "mp3": "audio/mpeg",
+    "flac": "audio/flac",
+    "ogg": "audio/ogg",
+    "m4a": "audio/mp4",
+    "webm": "audio/webm",
+    "aac": "audio/aac",
+}
+_PLAYED_CODECS = {"pcm_s16le", "pcm_u8", "pcm_f32le", "mp3", "flac", "vorbis", "opus", "aac"}
 _LATEST_START_S = 3600.0  # a stream's claimed start beyond this is taken for a clock, not for an offset
 
 AudioSource: TypeAlias = str | Path | BinaryIO
@@ -35,7 +45,8 @@ AudioSource: TypeAlias = str | Path | BinaryIO
 class AudioInfo:
     """What a file says of itself. `duration_s` None: it doesn't say (a browser's recording, a raw stream).
 
-    start_s: how long the picture runs before the sound begins.
+    start_s: how long the picture runs before the sound begins. media_type: as which browsers play the file itself;
+    empty where they can't, or where it holds a film beside the sound.
     """
 
     duration_s: float | None
@@ -44,6 +55,7 @@ class AudioInfo:
     channels: int
     sample_rate: int
     start_s: float = 0.0
+    media_type: str = ""
 
 
 def probe(source: AudioSource, name: str) -> AudioInfo:
@@ -128,7 +140,15 @@ def _info(container: InputContainer, name: str) -> AudioInfo:
         context.channels,
         context.sample_rate,
         _start_s(container, stream),
+        _played_as(container, context.name),
     )
+
+
+def _played_as(container: InputContainer, codec: str) -> str:
+    kinds = container.format.name.split(",")
+    kind = next((kind for kind in kinds if kind in _PLAYED), "")
+    film = any(not stream.disposition & stream.disposition.attached_pic for stream in container.streams.video)
+    return _PLAYED[kind] if kind and not film and codec.removesuffix("float") in _PLAYED_CODECS else ""
 
 
 def _start_s(container: InputContainer, stream: Any) -> float:

@@ -1,0 +1,188 @@
+"""Transcriptions in the background: they outlive a page's run and a reload, and nobody's page waits for another's.
+
+A job is one thread that takes files one after the other. What it has so far can be read at any time. A transcript
+and its sound are kept together when a file is done with, so that a failure leaves nothing half-written.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any, Literal, Protocol, TypeAlias
+
+from llm.engines.base import Cancel
+from llm.errors import ModelError
+from llm.speech.options import SpeechOptions
+from llm.speech.segments import Segment, SpeechFinished, SpeechProgress, SpeechStarted, Transcription
+from llm.speech.transcriber import Recording
+
+log = logging.getLogger(__name__)
+
+State: TypeAlias = Literal["waiting", "loading", "running", "saving", "done", "cancelled", "failed"]
+ENDED: frozenset[State] = frozenset({"done", "cancelled", "failed"})
+AT_ONCE = 2
+"""Jobs that run at the same time; each holds some minutes of sound. Others wait."""
+
+
+class Speaks(Protocol):
+    """The part of a loaded speech model that a job needs."""
+
+    entry: Any
+    runtime: str
+
+    def transcribe(self, audio: Recording, options: SpeechOptions, cancel: Cancel) -> Any: ...
+
+
+OpenModel: TypeAlias = Callable[[], Speaks]
+Keep: TypeAlias = Callable[[Transcription, Recording], str]
+"""Saves a result and returns the transcript's id."""
+
+
+@dataclass
+class FileWork:
+    """One file of a job, as far as it is. `speed` is seconds of sound per second; 0 while unknown."""
+
+    recording: Recording
+    state: State = "waiting"
+    started: SpeechStarted | None = None
+    segments: list[Segment] = field(default_factory=list)
+    done_s: float = 0.0
+    total_s: float | None = None
+    speed: float = 0.0
+    error: ModelError | None = None
+    transcript_id: str = ""
+
+    @property
+    def remaining_s(self) -> float | None:
+        """Seconds of work that are left at this speed; None: unknown."""
+        if self.total_s is None or not self.speed:
+            return None
+        return max(self.total_s - self.done_s, 0.0) / self.speed
+
+
+class Job:
+    """Files on their way to text. Made by `Jobs.start`; fields are read by pages and written by the job's thread."""
+
+    def __init__(self, files: Sequence[Recording], options: SpeechOptions, owner: str) -> None:
+        self.id = uuid.uuid4().hex
+        self.owner = owner
+        self.options = options
+        self.files = [FileWork(recording, total_s=recording.end_s) for recording in files]
+        self.seen = False
+        """Whether a page has shown how it ended."""
+        self._cancel = Cancel()
+
+    @property
+    def active(self) -> bool:
+        return any(file.state not in ENDED for file in self.files)
+
+    @property
+    def cancelling(self) -> bool:
+        return self._cancel.is_set() and self.active
+
+    def cancel(self) -> None:
+        """Ends the work after the window that is being decoded; what is written stays."""
+        self._cancel.set()
+
+    def run(self, open_model: OpenModel, keep: Keep, turn: threading.Semaphore) -> None:
+        """Works through the files. Errors end one file, not the job."""
+        with turn:
+            for file in self.files:
+                if self._cancel.is_set():
+                    file.state = "cancelled"
+                    continue
+                try:
+                    self._work(file, open_model, keep)
+                except ModelError as error:
+                    file.error, file.state = error, "failed"
+                except Exception as error:  # a bug must end in a sentence, not in a page that waits for ever
+                    log.exception("Transcribing %s failed", file.recording.name)
+                    file.error, file.state = ModelError(detail=f"{type(error).__name__}: {error}"), "failed"
+
+    def _work(self, file: FileWork, open_model: OpenModel, keep: Keep) -> None:
+        file.state = "loading"
+        model = open_model()
+        file.state = "running"
+        begun = time.monotonic()
+        finished: SpeechFinished | None = None
+        failure: Exception | None = None
+        try:
+            for event in model.transcribe(file.recording, self.options, self._cancel):
+                match event:
+                    case SpeechStarted():
+                        file.started = event
+                    case Segment():
+                        file.segments.append(event)
+                    case SpeechProgress(done_s=done_s, total_s=total_s):
+                        file.done_s, file.total_s = done_s, total_s
+                        file.speed = (done_s - file.recording.start_s) / max(time.monotonic() - begun, 1e-6)
+                    case SpeechFinished():
+                        finished = event
+        except Exception as error:
+            if not file.segments:
+                raise
+            failure = error  # what was understood before it is worth keeping
+        if file.started and (file.segments or not self._cancel.is_set()):
+            file.state = "saving"
+            result = _result(file, finished, self.options, model, time.monotonic() - begun)
+            file.transcript_id = keep(result, file.recording)
+        if failure is not None:
+            raise failure
+        file.state = "cancelled" if self._cancel.is_set() else "done"
+
+
+def _result(
+    file: FileWork, finished: SpeechFinished | None, options: SpeechOptions, model: Speaks, took_s: float
+) -> Transcription:
+    started = file.started or SpeechStarted("", 0.0, None, "", "")
+    return Transcription(
+        name=file.recording.name,
+        language=started.language,
+        segments=tuple(file.segments),
+        language_probability=started.language_probability,
+        duration_s=finished.duration_s if finished and finished.reason == "stop" else file.total_s or file.done_s,
+        model=model.entry.id,
+        runtime=model.runtime,
+        decoding=started.decoding,
+        why=started.why,
+        options=options.to_dict(),
+        complete=finished is not None and finished.reason == "stop",
+        missing_s=finished.missing_s if finished else 0.0,
+        took_s=took_s,
+    )
+
+
+class Jobs:
+    """The jobs of this process."""
+
+    def __init__(self) -> None:
+        self._jobs: dict[str, Job] = {}
+        self._turn = threading.Semaphore(AT_ONCE)
+        self._lock = threading.Lock()
+
+    def start(
+        self, files: Sequence[Recording], options: SpeechOptions, owner: str, open_model: OpenModel, keep: Keep
+    ) -> Job:
+        """Begins a job in a thread of its own."""
+        job = Job(files, options, owner)
+        with self._lock:
+            self._jobs = {key: kept for key, kept in self._jobs.items() if kept.active or not kept.seen}
+            self._jobs[job.id] = job
+        threading.Thread(target=job.run, args=(open_model, keep, self._turn), name="transcription", daemon=True).start()
+        return job
+
+    def of(self, owner: str) -> Job | None:
+        """The newest job of somebody's that runs or whose end nobody has seen."""
+        mine = [job for job in self._jobs.values() if job.owner == owner and (job.active or not job.seen)]
+        return mine[-1] if mine else None
+
+
+@cache
+def jobs() -> Jobs:
+    """The one registry of the process."""
+    return Jobs()
