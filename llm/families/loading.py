@@ -38,7 +38,10 @@ _SAFETENSORS_DTYPES = {
 
 @dataclass(frozen=True, slots=True)
 class StoredTensor:
-    """A contiguous tensor in a file, not read yet. `then` is applied to it after reading."""
+    """A contiguous tensor in a file, not read yet.
+
+    `shape` is how it is stored; `then` makes of it, after reading, what a model takes.
+    """
 
     path: Path
     offset: int
@@ -52,6 +55,13 @@ class StoredTensor:
         for size in self.shape:
             count *= size
         return count
+
+    @property
+    def result_shape(self) -> tuple[int, ...]:
+        """The shape after `then`."""
+        if self.then is None:
+            return self.shape
+        return tuple(self.then(torch.empty(self.shape, dtype=self.dtype, device="meta")).shape)
 
     def rows(self, start: int, stop: int) -> StoredTensor:
         """Rows `start` to `stop` of the first dimension: only these are read."""
@@ -230,13 +240,12 @@ def build(
 
     if kwargs.get("dtype") in (None, "auto"):
         kwargs["dtype"] = getattr(config, "dtype", None) or stored_dtype(tensors)
-    try:
-        model, report = model_class.from_pretrained(
-            None, config=config, state_dict=dict(tensors), output_loading_info=True, **kwargs
-        )
-    except RuntimeError as error:
-        _raise_for_shapes(error, folder)
-        raise
+    model, report = model_class.from_pretrained(
+        None, config=config, state_dict=dict(tensors), output_loading_info=True, ignore_mismatched_sizes=True, **kwargs
+    )
+    for name, stored, expected in sorted(report["mismatched_keys"]):
+        path = tensors[name].path if name in tensors else folder
+        raise CorruptModel(path=path, detail=f"{name} is {tuple(stored)} where config.json asks for {tuple(expected)}")
     missing = sorted(report["missing_keys"])
     if missing:
         raise CorruptModel(path=folder, detail=f"{len(missing)} tensors are missing, the first is {missing[0]}")
@@ -269,11 +278,6 @@ def stored_dtype(tensors: Mapping[str, StoredTensor]) -> torch.dtype:
         if tensor.is_floating_point():
             sizes[tensor.dtype] = sizes.get(tensor.dtype, 0) + tensor.stored_bytes
     return max(sizes, key=lambda dtype: sizes[dtype], default=torch.float32)
-
-
-def _raise_for_shapes(error: RuntimeError, folder: Path) -> None:
-    if "size" in str(error) or "mismatch" in str(error).lower():
-        raise CorruptModel(path=folder, detail=str(error).strip().splitlines()[-1]) from error
 
 
 @cache

@@ -186,7 +186,7 @@ def packed_class(model_class: Any, tensors: Mapping[str, StoredTensor], bits: in
         model_class.__init__(self, config)
         for name in _packed_names(tensors):
             parent, _, child = name.rpartition(".")
-            shapes = {key: tensors[f"{name}.{key}"].shape for key in _KEYS if f"{name}.{key}" in tensors}
+            shapes = {key: tensors[f"{name}.{key}"].result_shape for key in _KEYS if f"{name}.{key}" in tensors}
             layer = GptqLinear(shapes, bits, zero_offset) if "qweight" in shapes else ChatGLMLinear(shapes, bits)
             setattr(self.get_submodule(parent), child, layer)
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from llm.engines.base import Engine, Span
 from llm.errors import UnsupportedModel
 from llm.families.base import RenderOptions
-from llm.families.qwen_tokenizer import IMAGE_TAGS, TEXT_TAGS, QwenTokenizer
+from llm.families.qwen_tokenizer import QwenTokenizer
 from llm.families.template import TemplateFamily
 from llm.families.wording import control, plain, words
 from llm.messages import Message
@@ -81,28 +81,44 @@ class QwenLoader:
         return config.get("model_type") == "qwen"
 
     def load_model(self, folder: Path, config: Mapping[str, Any], **kwargs: Any) -> Any:
-        from llm.families.loading import build, stored_tensors
+        from llm.families.loading import build, build_packed, stored_tensors
+        from llm.families.packed import gptq_format, without_zero_biases
 
         check_config(folder, config)
         tensors = language_tensors(stored_tensors(folder))
-        if "visual" in config:
-            from llm.families.qwen_vl_model import QwenVLForCausalLM, qwen_vl_config
-
-            return build(QwenVLForCausalLM, qwen_vl_config(config), tensors, folder, **kwargs)
-        from llm.families.qwen_model import QwenForCausalLM, qwen_config
-
-        return build(QwenForCausalLM, qwen_config(config), tensors, folder, **kwargs)
+        network, network_config = _network(config)
+        quantization = config.get("quantization_config")
+        if not quantization:
+            return build(network, network_config, tensors, folder, **kwargs)
+        bits, zero_offset = gptq_format(quantization, folder / "config.json")
+        tensors = without_zero_biases(tensors)
+        return build_packed(
+            network, network_config, tensors, folder, bits=bits, zero_offset=zero_offset, **kwargs
+        )
 
     def load_tokenizer(self, folder: Path, config: Mapping[str, Any]) -> QwenTokenizer:
+        from llm.families import qwen_vl
         from llm.families.loading import read_json
 
         generation = read_json(folder / "generation_config.json")
-        return QwenTokenizer(
-            folder / "qwen.tiktoken",
-            tags=TEXT_TAGS + IMAGE_TAGS if "visual" in config else TEXT_TAGS,
-            max_window_tokens=generation.get("max_window_size") or 6144,
-            chat_format=generation.get("chat_format", "chatml"),
-        )
+        settings = {
+            "max_window_tokens": generation.get("max_window_size") or 6144,
+            "chat_format": generation.get("chat_format", "chatml"),
+        }
+        if "visual" in config:
+            return qwen_vl.load_tokenizer(folder, config, **settings)
+        return QwenTokenizer(folder / "qwen.tiktoken", **settings)
+
+
+def _network(config: Mapping[str, Any]) -> tuple[Any, Any]:
+    """The class and the configuration of the network that config.json describes."""
+    if "visual" in config:
+        from llm.families.qwen_vl_model import QwenVLForCausalLM, qwen_vl_config
+
+        return QwenVLForCausalLM, qwen_vl_config(config)
+    from llm.families.qwen_model import QwenForCausalLM, qwen_config
+
+    return QwenForCausalLM, qwen_config(config)
 
 
 def check_config(folder: Path, config: Mapping[str, Any]) -> None:
@@ -116,6 +132,9 @@ def check_config(folder: Path, config: Mapping[str, Any]) -> None:
             raise UnsupportedModel(path=folder / "config.json", detail=f"{key} is {config[key]!r}")
     if not any(key in config for key in ("num_hidden_layers", "n_layer")):
         raise UnsupportedModel(path=folder / "config.json", detail="it names no number of layers")
+    method = (config.get("quantization_config") or {}).get("quant_method", "gptq")
+    if method != "gptq":
+        raise UnsupportedModel(path=folder / "config.json", detail=f"its weights are packed by {method}")
 
 
 def language_tensors(stored: Mapping[str, StoredTensor]) -> dict[str, StoredTensor]:
