@@ -9,5 +9,7 @@ if get_script_run_ctx(suppress_warning=True):  # a visitor's session runs this s
     navigation().run()
 else:  # the server imports it
     from ui.routes import routes
+    from ui.shell import own_navigation
 
+    own_navigation()
     app = st.App(__file__, routes=routes())

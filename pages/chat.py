@@ -36,8 +36,9 @@ def page() -> None:
         offer_download(entry)
     if problem := st.session_state.pop(state.CHAT_PROBLEM, None):
         st.error(problem, icon=":material/error:")
-    path = kept().path(conversation.id) if conversation else []
+    # First who is writing, then what is kept: an answer that ends in between is drawn once more, not lost.
     answer = running(conversation.id) if conversation else None
+    path = kept().path(conversation.id) if conversation else []
     if answer is not None:
         stop_button(answer)
     if entry is not None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import streamlit as st
 from streamlit.navigation.page import StreamlitPage
+from streamlit.runtime.pages_manager import PagesManager
 
 from ui import style
 from ui.i18n import COOKIE, LANGUAGES, language, t
@@ -21,6 +22,14 @@ PAGES = (
     ("pages/models.py", ":material/deployed_code:"),
     ("pages/diagnostics.py", ":material/monitor_heart:"),
 )
+
+
+def own_navigation() -> None:
+    """Tells Streamlit, before the first visit, that the folder `pages/` is ours.
+
+    Otherwise a first visit to a page's own address runs that file alone, without what stands around it.
+    """
+    PagesManager.uses_pages_directory = False
 
 
 def navigation() -> StreamlitPage:
