@@ -13,7 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from llm.sources.choice import choose
-from llm.sources.hub_worker import Reporter, WrongBytes
+from llm.sources.hub_report import Reporter, WrongBytes
+
+_CHUNK_BYTES = 256 << 10
+"""What has arrived is written and counted in pieces of this size; the library's 10 MB are minutes on a slow line."""
 
 
 def fetch(request: dict[str, Any], reporter: Reporter) -> Path:
@@ -21,11 +24,12 @@ def fetch(request: dict[str, Any], reporter: Reporter) -> Path:
     Returns:
         The snapshot's folder, every chosen file in it and verified.
     """
-    from huggingface_hub import HfApi, snapshot_download
+    from huggingface_hub import HfApi, constants, snapshot_download
     from huggingface_hub.hf_api import RepoFile
     from huggingface_hub.utils import disable_progress_bars
 
     disable_progress_bars()
+    constants.DOWNLOAD_CHUNK_SIZE = _CHUNK_BYTES
     repo, revision = request["repo"], request["revision"] or "main"
     common = {"endpoint": request["endpoint"] or None, "token": request["token"] or None}
     api = HfApi(**common)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from llm.sources.choice import choose
-from llm.sources.hub_worker import Reporter
+from llm.sources.hub_report import Reporter
 
 _SMALL_BYTES = 32 << 20
 
