@@ -37,9 +37,9 @@ _KINDS = {
     "clip": _Kind("clip", "zero-shot-image", _SEES),
     "gemma3": _Kind("gemma", "vision", _SEES),
     "gpt_bigcode": _Kind("starchat"),
-    "qwen2_5_vl": _Kind("qwen-vl", "vision", _SEES),
-    "qwen2_vl": _Kind("qwen-vl", "vision", _SEES),
-    "qwen3_vl": _Kind("qwen-vl", "vision", _SEES),
+    "qwen2_5_vl": _Kind("qwen2-vl", "vision", _SEES),
+    "qwen2_vl": _Kind("qwen2-vl", "vision", _SEES),
+    "qwen3_vl": _Kind("qwen2-vl", "vision", _SEES),
     "whisper": _Kind("whisper", "speech", frozenset({"audio"})),
 }
 # Model lines whose later generations only append a number or suffix to the line's name.
