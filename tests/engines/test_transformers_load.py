@@ -161,7 +161,7 @@ def test_code_that_comes_with_weights_is_not_run(folder, tmp_path):
     engine.close()
     edit_config(folder, model_type="mine")
     refused(folder, UnsupportedModel, "mine", "not run")
-    edit_config(folder, model_type="t5", auto_map=None, is_encoder_decoder=True)
+    edit_config(folder, model_type="t5", is_encoder_decoder=True)
     refused(folder, UnsupportedModel, "t5")
     edit_config(folder, model_type="clip", is_encoder_decoder=False)
     refused(folder, UnsupportedModel, "clip")

@@ -9,7 +9,7 @@ from llm.engines.base import Engine, LoadPlan, LoadProgress
 
 
 def load(entry: ModelEntry, path: Path, plan: LoadPlan, progress: LoadProgress) -> Engine:
-    """Loads a checkpoint folder. See `llm.engines.transformers.load.load`."""
-    from llm.engines.transformers.load import load as load_checkpoint
+    """Loads a checkpoint folder. See `llm.engines.transformers.loading.load`."""
+    from llm.engines.transformers.loading import load as load_checkpoint
 
     return load_checkpoint(entry, path, plan, progress)

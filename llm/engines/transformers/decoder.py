@@ -28,6 +28,14 @@ class Decoder:
         names = set(inspect.signature(model.forward).parameters)
         self._takes_positions = "position_ids" in names
         self._last_only = {"logits_to_keep": 1} if "logits_to_keep" in names else {}
+        self._reads_prompt_whole = getattr(model, "reads_prompt_whole", None)
+
+    def reads_whole(self, row: Row) -> bool:
+        """Whether the row's prompt must be read in one pass and its keys are of no use to other prompts.
+
+        A model says so with a method `reads_prompt_whole(prompt_tokens)`.
+        """
+        return self._reads_prompt_whole is not None and self._reads_prompt_whole(len(row.request.ids))
 
     def prefill(self, row: Row, tokens: int) -> torch.Tensor:
         """Reads the next `tokens` of the row's prompt; logits after the last, of shape (vocabulary,)."""

@@ -47,17 +47,24 @@ class TransformersEngine:
     def encode(self, spans: Sequence[Span]) -> Prompt:
         """Token ids and pieces of a rendered prompt; control spans to control ids, all else to plain text.
 
+        Pictures become the prompt's inputs where the tokenizer has a method `inputs(spans)` that makes, of all
+        spans, what the model's `forward` takes beside the ids, by name.
+
         Raises:
-            UnsupportedContent: a span stands for a picture, which text models don't take.
+            UnsupportedContent: a span stands for a picture, and the model takes none.
         """
+        inputs: Mapping[str, Any] = {}
         if any(span.image is not None for span in spans):
-            raise UnsupportedContent(model=self.entry.name, content="pictures", accepted="text")
+            if not hasattr(self._spans, "inputs"):
+                raise UnsupportedContent(model=self.entry.name, content="pictures", accepted="text")
+            inputs = self._spans.inputs(spans)
         tokens = self._spans.encode_spans(spans)
         return Prompt(
             text="".join(span.text for span in spans),
             ids=tuple(token_id for token_id, _, _ in tokens),
             pieces=tuple(Piece(token_id, text, span.kind) for token_id, text, span in tokens),
             context_tokens=self.context_tokens,
+            inputs=inputs,
         )
 
     def generate(
@@ -72,7 +79,7 @@ class TransformersEngine:
         """
         request = self._request(prompt, settings, stop_ids, cancel)
         self._scheduler.submit(request)
-        text = TextStream(self._spans.decode)
+        text = TextStream(getattr(self._spans, "decode_growing", self._spans.decode))
         try:
             if request.ahead:
                 yield Waiting(request.ahead)

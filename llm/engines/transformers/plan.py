@@ -90,7 +90,12 @@ def _device(plan: LoadPlan, path: str) -> tuple[str, str]:
 
 def _precision(plan: LoadPlan, weights: Weights, device: str) -> tuple[str, str]:
     if weights.stored_quantised:
-        return "file", "Weights stay packed as they are stored."
+        packed = "Weights stay packed as they are stored"
+        if plan.precision in DTYPES:
+            return plan.precision, f"{packed}; computed in {plan.precision}, as asked."
+        if plan.precision == "auto" and device == "cpu" and 0 < weights.parameters < SMALL_PARAMETERS:
+            return "float32", f"{packed}; computed in float32, as so small a model loses nothing by being exact."
+        return "file", f"{packed}."
     if plan.precision != "auto":
         return plan.precision, f"{plan.precision}, as asked."
     if device == "cpu" and 0 < weights.parameters < SMALL_PARAMETERS:

@@ -6,6 +6,7 @@ somebody else's whole answer or whole prompt.
 
 from __future__ import annotations
 
+import atexit
 import gc
 import logging
 import threading
@@ -87,6 +88,8 @@ class Scheduler:
         self._closing = False
         self._thread = threading.Thread(target=self._run, name=f"hearth-{name}", daemon=True)
         self._thread.start()
+        # A thread that is still computing when the interpreter goes takes the process down with an error.
+        atexit.register(self.close)
 
     def submit(self, request: Request) -> None:
         """Queues a request.
@@ -111,6 +114,7 @@ class Scheduler:
             self._changed.notify()
         if self._thread is not threading.current_thread():
             self._thread.join()
+        atexit.unregister(self.close)
 
     @property
     def held_bytes(self) -> int:
@@ -174,8 +178,8 @@ class Scheduler:
                 return
             self._out_of_memory = False
             if not self._take(row, *self._choose([row], logits[None])[0]):
-                self._reading.remove(row)
                 self._join(row)
+                self._reading.remove(row)
         except Exception as error:  # whatever a model raises ends this answer and no other
             if is_out_of_memory(error) and not self._out_of_memory and row in self._reading:
                 self._out_of_memory = True  # once more, with the prompt cache emptied
@@ -192,6 +196,8 @@ class Scheduler:
             row.position_delta = self._own_loop.position_delta()
             row.state.clear()
             return logits
+        if self._decoder.reads_whole(row):
+            return self._decoder.prefill(row, row.prompt_left)
         if row.cache is None:
             row.cache, row.filled = self._prefixes.find(row.ids)
             row.cached_tokens = row.filled
@@ -258,7 +264,7 @@ class Scheduler:
     def _drop(self, row: Row, keep: bool) -> None:
         """Lets a row go, its keys and values kept for the conversation's next turn if `keep`."""
         group = next((group for group in self._groups if row in group.rows), None)
-        if keep and not self.policy.own_loop:
+        if keep and not self.policy.own_loop and not self._decoder.reads_whole(row):
             self._keep(row, group)
         if row in self._reading:
             self._reading.remove(row)

@@ -20,7 +20,7 @@ from llm.engines.transformers.own_loop import OwnLoop
 from llm.engines.transformers.scheduler import Limits, Scheduler, is_out_of_memory
 from llm.engines.transformers.tokenizer import load_tokenizer
 from llm.errors import CorruptModel, ModelError, OutOfMemory, UnsupportedModel
-from llm.families.base import CheckpointLoader, SpanTokenizer
+from llm.families.base import SpanTokenizer
 
 log = logging.getLogger(__name__)
 
@@ -53,8 +53,7 @@ def load(entry: ModelEntry, path: Path, plan: LoadPlan, progress: LoadProgress) 
     progress("checking", 0, 1)
     config = read_config(path)
     loader = checkpoint_loader(config)
-    if loader is None:
-        _refuse_unknown(path, config)
+    auto_class = _auto_class(path, config) if loader is None else None
     files = weight_files(path)
     weights = plans.Weights(count_parameters(files), "quantization_config" in config)
     resolved = plans.resolve(plan, weights, str(path))
@@ -63,36 +62,24 @@ def load(entry: ModelEntry, path: Path, plan: LoadPlan, progress: LoadProgress) 
         load_tokenizer(path, _stop_ids(path, config)) if loader is None else loader.load_tokenizer(path, config)
     )
     progress("weights", 0, 1)
-    model = _load_model(entry, path, config, loader, resolved)
+    model = _load_model(entry, path, resolved, loader or auto_class, config)
     progress("trying", 0, 1)
     engine = _start(entry, model, tokenizer, resolved)
     progress("ready", 1, 1)
     return engine
 
 
-def _refuse_unknown(path: Path, config: Mapping[str, Any]) -> None:
-    from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
-
-    model_type = config.get("model_type")
-    if model_type not in CONFIG_MAPPING_NAMES:
-        detail = f"model type {model_type!r} is not known"
-        if config.get("auto_map"):
-            detail += " and the code that comes with the weights is not run"
-        raise UnsupportedModel(path=str(path), detail=detail)
-    if config.get("is_encoder_decoder"):
-        raise UnsupportedModel(path=str(path), detail=f"{model_type} is an encoder-decoder model, which cannot chat")
-
-
-def _load_model(
-    entry: ModelEntry, path: Path, config: Mapping[str, Any], loader: CheckpointLoader | None, plan: LoadPlan
-) -> Any:
+def _load_model(entry: ModelEntry, path: Path, plan: LoadPlan, loader: Any, config: Mapping[str, Any]) -> Any:
+    """`loader`: a family's `CheckpointLoader`, or one of transformers' auto classes."""
     arguments = plans.load_arguments(plan)
+    info: Mapping[str, Any] = {"missing_keys": ()}
     try:
-        if loader is not None:
-            return loader.load_model(path, config, **arguments).eval()
-        model, info = _auto_class(path, config).from_pretrained(
-            path, trust_remote_code=False, local_files_only=True, output_loading_info=True, **arguments
-        )
+        if hasattr(loader, "load_model"):
+            model = loader.load_model(path, config, **arguments)
+        else:
+            model, info = loader.from_pretrained(
+                path, trust_remote_code=False, local_files_only=True, output_loading_info=True, **arguments
+            )
     except ModelError:
         raise
     except Exception as error:  # readers of several formats, each with its own kinds of error
@@ -114,6 +101,7 @@ def _auto_class(path: Path, config: Mapping[str, Any]) -> Any:
         MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES,
     )
 
+    _refuse_unknown(path, config)
     architecture = (config.get("architectures") or [""])[0]
     model_type = config["model_type"]
     vision = MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES.get(model_type)
@@ -122,6 +110,19 @@ def _auto_class(path: Path, config: Mapping[str, Any]) -> Any:
     if model_type not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
         raise UnsupportedModel(path=str(path), detail=f"{model_type} models don't write text")
     return AutoModelForCausalLM
+
+
+def _refuse_unknown(path: Path, config: Mapping[str, Any]) -> None:
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
+
+    model_type = config.get("model_type")
+    if model_type not in CONFIG_MAPPING_NAMES:
+        detail = f"model type {model_type!r} is not known"
+        if config.get("auto_map"):
+            detail += " and the code that comes with the weights is not run"
+        raise UnsupportedModel(path=str(path), detail=detail)
+    if config.get("is_encoder_decoder"):
+        raise UnsupportedModel(path=str(path), detail=f"{model_type} is an encoder-decoder model, which cannot chat")
 
 
 def _start(entry: ModelEntry, model: Any, tokenizer: SpanTokenizer, plan: LoadPlan) -> TransformersEngine:
