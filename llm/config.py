@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import tomllib
 from dataclasses import dataclass, field, fields
@@ -28,6 +29,11 @@ class Config:
     hf_endpoint, modelscope_endpoint: address of the hub or of a mirror of it; empty is the library's default.
     hf_token, modelscope_token: for models whose licence the hub wants accepted; empty is the library's own.
     source_order: which kinds of source to try first, by comma.
+    api_keys: keys that may use the HTTP API beside those made with `python -m llm keys create`, by comma.
+    api_access: `auto` asks for a key unless the server listens on this machine only; `key` always asks.
+    api_hosts: names by which others may call this server, by comma; its own loopback names always count.
+    api_origins: web origins that may use the API through a visitor's browser, by comma; none is none.
+    api_body_mib, api_upload_mib: the largest JSON body and the largest recording that the API takes.
     """
 
     home: Path = field(default_factory=lambda: Path(platformdirs.user_data_dir("hearth", appauthor=False)))
@@ -45,6 +51,12 @@ class Config:
     hf_token: str = field(default="", repr=False)
     modelscope_token: str = field(default="", repr=False)
     source_order: str = "package_index,modelscope,huggingface"
+    api_keys: str = field(default="", repr=False)
+    api_access: str = "auto"
+    api_hosts: str = ""
+    api_origins: str = ""
+    api_body_mib: int = 32
+    api_upload_mib: int = 512
     log_level: str = "INFO"
 
     @property
@@ -89,6 +101,24 @@ def config() -> Config:
         raise ValueError(f"{file} has unknown settings {unknown}; known are {sorted(known)}")
     typed = {name: _typed(name, value, known[name]) for name, value in values.items()}
     return Config(**{**typed, "home": home})
+
+
+def keep(values: dict[str, str]) -> None:
+    """Writes settings into `config.toml`, readable by this user alone; an empty value takes the setting out.
+
+    The environment still has the last word. Raises ValueError when the result would not be valid.
+    """
+    file = config().home / "config.toml"
+    kept = tomllib.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    kept = {name: value for name, value in {**kept, **values}.items() if value != ""}
+    file.parent.mkdir(parents=True, exist_ok=True)
+    temporary = file.with_suffix(".new")
+    temporary.touch(mode=0o600)
+    lines = (f"{name} = {json.dumps(value, ensure_ascii=False)}\n" for name, value in kept.items())
+    temporary.write_text("".join(lines), encoding="utf-8")
+    temporary.replace(file)
+    config.cache_clear()
+    config()
 
 
 def _typed(name: str, value: Any, kind: type) -> Any:

@@ -170,3 +170,25 @@ class AccessDenied(ModelError):
         "{source} does not give out {name}: {detail}. Accept its licence there with your account, "
         "and set an access token."
     )
+
+
+class InvalidRequest(ModelError):
+    """`param`: which part of an API request it is about."""
+
+    code, status = "invalid_request", 400
+    sentence = "The request cannot be carried out: {detail}."
+
+
+class WrongKey(ModelError):
+    code, status = "wrong_key", 401
+    sentence = "A valid API key is needed: {detail}."
+
+
+class Forbidden(ModelError):
+    code, status = "forbidden", 403
+    sentence = "This request is not allowed: {detail}."
+
+
+class RemoteFailed(ModelError):
+    code, status = "remote_failed", 502
+    sentence = "{server} answered with an error: {detail}"

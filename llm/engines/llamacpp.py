@@ -33,7 +33,7 @@ from llm.engines.base import (
     Waiting,
 )
 from llm.engines.pieces import pieces_of_run
-from llm.errors import CorruptModel, MessageTooLong, MissingPackage, ModelError, OutOfMemory
+from llm.errors import CorruptModel, InvalidRequest, MessageTooLong, MissingPackage, ModelError, OutOfMemory
 from llm.events import Alternative, Piece, Prompt, Token
 from llm.settings import GenerationSettings
 
@@ -89,6 +89,8 @@ def load(entry: ModelEntry, path: Path, plan: LoadPlan, progress: LoadProgress) 
 class LlamaCppEngine:
     """See `llm.engines.base.Engine`."""
 
+    can_constrain = True
+
     def __init__(self, server: Any, key: str, path: Path, context_tokens: int) -> None:
         header = gguf.read_header(path)
         self.context_tokens = context_tokens
@@ -112,6 +114,7 @@ class LlamaCppEngine:
         self._running: set[Cancel] = set()
         self._lock = threading.Lock()
         self._path = path
+        self._embedder: Any = None
 
     # ---- prompts
 
@@ -223,6 +226,16 @@ class LlamaCppEngine:
             if choice["text"] or choice.get("logprobs"):
                 yield _step(choice)
 
+    def embed(self, inputs: Sequence[str | Sequence[int]], cancel: Cancel) -> tuple[list[list[float]], int]:
+        """See `llamacpp_embeddings.Embedder`, which is made when it is first needed."""
+        with self._lock:
+            if self._embedder is None:
+                from llm.engines.llamacpp_embeddings import Embedder
+
+                self._embedder = Embedder(self._path)
+            embedder = self._embedder
+        return embedder.embed(inputs, cancel)
+
     # ---- upkeep
 
     def memory(self) -> MemoryUse:
@@ -237,7 +250,7 @@ class LlamaCppEngine:
         deadline = time.monotonic() + 5
         while self._running and time.monotonic() < deadline:
             time.sleep(0.02)
-        self._server = None
+        self._server = self._embedder = None
 
 
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -284,6 +297,8 @@ def _error(error: dict[str, Any], name: str) -> ModelError:
         prompt, context = error["n_prompt_tokens"], error["n_ctx"]
         return MessageTooLong(over_tokens=prompt - context + 1, prompt_tokens=prompt, context_tokens=context)
     message = str(error.get("message", error))
+    if error.get("type") == "invalid_request_error":
+        return InvalidRequest(detail=message)
     if "context" in message.lower() or "memory" in message.lower():
         return OutOfMemory(model=name, detail=message)
     return ModelError(detail=message)

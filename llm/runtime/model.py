@@ -13,12 +13,14 @@ from typing import Any
 
 from llm import families
 from llm.catalogue.entry import ModelEntry
+from llm.config import config
 from llm.engines.base import Cancel, Engine, GeneratedToken, GenerationEnd, LoadPlan, MemoryUse, Waiting
 from llm.errors import EmptyMessage, MessageTooLong, UnsupportedContent
 from llm.events import (
     Event,
     Finished,
     FinishReason,
+    Piece,
     Progress,
     Prompt,
     PromptReady,
@@ -28,6 +30,7 @@ from llm.events import (
     Usage,
 )
 from llm.families.base import RenderOptions
+from llm.families.template import template_spans
 from llm.messages import AudioPart, ImagePart, Message, MessageLike, is_empty, messages_of
 from llm.runtime.deltas import AnswerSplitter
 from llm.runtime.use import UseCount
@@ -45,7 +48,7 @@ class ChatModel:
         self.plan = plan
         self.engine = engine
         self.family = families.family(entry.family)
-        self.use = UseCount()
+        self.use = UseCount(limit=config().parallel + config().queue_limit)
 
     @property
     def context_tokens(self) -> int:
@@ -66,14 +69,16 @@ class ChatModel:
         messages: Sequence[MessageLike],
         tools: Sequence[Mapping[str, Any]] | None = None,
         settings: GenerationSettings | None = None,
+        keep_all: bool = False,
     ) -> Prompt:
         """What the model would be sent for these messages.
 
         The oldest turns are left out where all do not fit beside the longest reply, of which a quarter
-        of the context is reserved at most; the system prompt and the last turn always stay.
+        of the context is reserved at most; the system prompt and the last turn always stay. With
+        `keep_all` nothing is left out.
 
         Raises:
-            EmptyMessage: the last message says nothing.
+            EmptyMessage: there are no messages.
             MessageTooLong: the system prompt and the last turn alone do not fit.
             UnsupportedContent: the model takes no pictures or no sound.
         """
@@ -88,7 +93,7 @@ class ChatModel:
             prompt = self.engine.encode(self.family.render(conversation, self.engine, options))
             if len(prompt.ids) + reserve <= context:
                 break
-            shorter = _without_oldest_turn(conversation)
+            shorter = None if keep_all else _without_oldest_turn(conversation)
             if shorter is None:
                 self._check_room(prompt, min(reserve, SMALLEST_ANSWER_TOKENS))
                 break
@@ -97,8 +102,7 @@ class ChatModel:
         return replace(prompt, dropped_messages=dropped)
 
     def _check(self, conversation: Sequence[Message]) -> None:
-        last = conversation[-1] if conversation else None
-        if last is None or (last.role == "user" and all(map(is_empty, last.parts))):
+        if not conversation:
             raise EmptyMessage()
         kinds = {ImagePart: ("image", "images"), AudioPart: ("audio", "sound")}
         for message in conversation:
@@ -121,29 +125,90 @@ class ChatModel:
         settings: GenerationSettings,
         cancel: Cancel | None = None,
         tools: Sequence[Mapping[str, Any]] | None = None,
+        keep_all: bool = False,
     ) -> Iterator[Event]:
         """Events of one answer; `PromptReady` is first, `Finished` last. Closing it ends the work.
 
         Raises:
+            Busy: too many are waiting.
+            EmptyMessage: the last message says nothing.
             ModelError: as `prompt`, and whatever the engine meets on its way.
         """
         with self.use:
-            yield from self._answer(messages, settings, cancel or Cancel(), tools)
+            started = time.perf_counter()
+            _check_says_something(messages_of(messages))
+            prompt = self.prompt(messages, tools, settings, keep_all)
+            tags = self.family.thinking_tags
+            splitter = AnswerSplitter(tags, settings.stop, holds_tool_calls=bool(tools))
+            # Some templates open the thinking section themselves, at the prompt's end.
+            splitter.thinking = tags is not None and prompt.text.rstrip().endswith(tags[0])
+            yield from self._answer(prompt, settings, Cancel(cancel), splitter, _Clock(started))
+
+    def complete(
+        self, prompt: str | Sequence[int], settings: GenerationSettings, cancel: Cancel | None = None
+    ) -> Iterator[Event]:
+        """Goes on with a raw prompt, without a chat template; events as of `stream`.
+
+        The caller writes the whole prompt, so special tags in it are the tags that they name.
+
+        Raises:
+            EmptyMessage, MessageTooLong, Busy.
+        """
+        with self.use:
+            clock = _Clock(time.perf_counter())
+            ready = self._raw(prompt)
+            self._check_room(ready, 1)
+            yield from self._answer(ready, settings, Cancel(cancel), AnswerSplitter(None, settings.stop, False), clock)
+
+    def _raw(self, prompt: str | Sequence[int]) -> Prompt:
+        if isinstance(prompt, str):
+            spans = [
+                replace(span, kind="user") if span.kind == "template" else span
+                for span in template_spans(prompt, self.engine.special_tokens)
+            ]
+            encoded = self.engine.encode(spans)
+        else:
+            ids = tuple(prompt)
+            encoded = Prompt("", ids, tuple(Piece(i, "", "user") for i in ids), self.engine.context_tokens)
+        if not encoded.ids:
+            raise EmptyMessage()
+        return encoded
+
+    @property
+    def takes_tools(self) -> bool:
+        """Whether the model's template tells it of tools."""
+        return "tools" in self.entry.abilities or "tools" in self.engine.chat_template
+
+    @property
+    def can_constrain(self) -> bool:
+        """Whether the engine can hold answers to a JSON schema."""
+        return bool(getattr(self.engine, "can_constrain", False))
+
+    @property
+    def can_embed(self) -> bool:
+        """Whether the engine gives vectors of texts."""
+        return hasattr(self.engine, "embed")
+
+    def embed(
+        self, inputs: Sequence[str | Sequence[int]], cancel: Cancel | None = None
+    ) -> tuple[list[list[float]], int]:
+        """A vector of length one for each text (or its token ids), and how many tokens were read.
+
+        Raises:
+            UnsupportedContent: the engine gives no vectors.
+            EmptyMessage, MessageTooLong, Cancelled.
+        """
+        if not self.can_embed:
+            accepted = ", ".join(sorted(self.entry.abilities))
+            raise UnsupportedContent(model=self.entry.name, content="texts for embedding", accepted=accepted)
+        with self.use:
+            found: tuple[list[list[float]], int] = self.engine.embed(inputs, cancel or Cancel())  # type: ignore
+            return found
 
     def _answer(
-        self,
-        messages: Sequence[MessageLike],
-        settings: GenerationSettings,
-        cancel: Cancel,
-        tools: Sequence[Mapping[str, Any]] | None,
+        self, prompt: Prompt, settings: GenerationSettings, cancel: Cancel, splitter: AnswerSplitter, clock: _Clock
     ) -> Iterator[Event]:
-        clock = _Clock(time.perf_counter())
-        prompt = self.prompt(messages, tools, settings)
         yield PromptReady(prompt)
-        tags = self.family.thinking_tags
-        splitter = AnswerSplitter(tags, settings.stop, holds_tool_calls=bool(tools))
-        # Some templates open the thinking section themselves, at the prompt's end.
-        splitter.thinking = tags is not None and prompt.text.rstrip().endswith(tags[0])
         steps = self.engine.generate(prompt, settings, self.family.stop_ids(self.engine), cancel)
         end = GenerationEnd("cancelled")
         try:
@@ -203,6 +268,12 @@ class _Clock:
     def timings(self) -> Timings:
         now = time.perf_counter()
         return Timings(first_token_s=(self.first or now) - self.started, total_s=now - self.started)
+
+
+def _check_says_something(conversation: Sequence[Message]) -> None:
+    last = conversation[-1] if conversation else None
+    if last is None or (last.role == "user" and all(map(is_empty, last.parts))):
+        raise EmptyMessage()
 
 
 def _without_oldest_turn(conversation: Sequence[Message]) -> list[Message] | None:

@@ -6,17 +6,25 @@ import threading
 import time
 from types import TracebackType
 
+from llm.errors import Busy
+
 
 class UseCount:
-    """Counts the answers in work: `with model.use: ...`. Handles in use are never unloaded."""
+    """Counts the answers in work: `with model.use: ...`. Handles in use are never unloaded.
 
-    def __init__(self) -> None:
+    limit: how many may be in work and waiting together; 0 is any number. One more raises `Busy`.
+    """
+
+    def __init__(self, limit: int = 0) -> None:
         self._lock = threading.Lock()
+        self._limit = limit
         self.active = 0
         self.last_used = time.time()
 
     def __enter__(self) -> UseCount:
         with self._lock:
+            if self._limit and self.active >= self._limit:
+                raise Busy(waiting=self.active)
             self.active += 1
             self.last_used = time.time()
         return self

@@ -1,0 +1,217 @@
+"""/v1/chat/completions."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from llm.api import conversion
+from llm.api.answers import Answer, Heading, streamed, usage_of, watched, whole
+from llm.api.models import check_task, entry_of
+from llm.api.schemas import ChatRequest
+from llm.api.work import Work, result
+from llm.engines.base import Cancel
+from llm.errors import InvalidRequest, UnsupportedContent
+from llm.events import Event, Finished, TextDelta, ThinkingDelta, Token, ToolCallReady
+from llm.messages import ToolCallPart
+from llm.runtime import handles
+
+
+def router() -> APIRouter:
+    group = APIRouter(prefix="/v1", tags=["chat"])
+
+    @group.post("/chat/completions", response_model=None)
+    async def chat(body: ChatRequest, request: Request) -> dict[str, Any] | Response:
+        """An answer to a conversation, whole or as server-sent events."""
+
+        def events(cancel: Cancel) -> Iterator[Event]:
+            return _events(body, request, cancel)
+
+        if not body.stream:
+            answer = await result(request, body.model, lambda cancel: whole(events(cancel)))
+            heading = Heading.of("chat.completion", "chatcmpl", body.model)
+            return heading.wrap([_choice(answer, body)], usage=usage_of(answer.end.usage))
+        writer = _Chunks(Heading.of("chat.completion.chunk", "chatcmpl", body.model), body)
+        return await streamed(Work(request, body.model, events), [writer.opening()], writer.of)
+
+    return group
+
+
+def _events(body: ChatRequest, request: Request, cancel: Cancel) -> Iterator[Event]:
+    """The answer's events. Runs in a thread, since it may load the model.
+
+    Raises:
+        InvalidRequest, UnsupportedContent, and whatever `llm.load` and the model raise.
+    """
+    entry = entry_of(body.model, request)
+    check_task(entry, ("chat", "vision"), "a conversation")
+    messages = conversion.messages(body.messages)
+    tools = conversion.tools(body)
+    model: Any = handles.load(entry)
+    try:
+        settings = conversion.settings(body, entry, model.context_tokens)
+        settings = replace(
+            settings,
+            logprobs=(body.top_logprobs or 0) if body.logprobs else None,
+            thinking=body.thinking,
+            json_schema=_schema(body),
+        )
+    except ValueError as error:
+        raise InvalidRequest(detail=str(error)) from error
+    if tools and not model.takes_tools:
+        raise UnsupportedContent(model=entry.id, content="tools", accepted=", ".join(sorted(entry.abilities)))
+    forced = bool(tools) and body.tool_choice not in (None, "auto")
+    if forced:
+        settings = replace(settings, json_schema=conversion.call_schema(tools))
+    if settings.json_schema is not None:
+        _check_schema(settings.json_schema, "tools" if forced else "response_format")
+    if settings.json_schema is not None and not model.can_constrain:
+        raise InvalidRequest(detail=f"{entry.id} cannot be held to a JSON schema", param="response_format")
+    answered = model.stream(messages, settings, cancel, tools or None, keep_all=True)
+    answered = watched(answered, entry, request, cancel)
+    if settings.json_schema is not None:
+        answered = _held_to(settings.json_schema, answered)
+    yield from _as_call(answered) if forced else _with_ids(answered)
+
+
+def _schema(body: ChatRequest) -> dict[str, Any] | None:
+    wanted = body.response_format
+    if wanted is None or wanted.type == "text":
+        return None
+    return dict(wanted.json_schema.schema_) if wanted.json_schema else {"type": "object"}
+
+
+def _check_schema(schema: Mapping[str, Any], param: str) -> None:
+    """
+    Raises:
+        InvalidRequest: it is no JSON schema.
+    """
+    from jsonschema import Draft202012Validator, SchemaError
+
+    try:
+        Draft202012Validator.check_schema(schema)
+    except SchemaError as error:
+        raise InvalidRequest(detail=f"that is no JSON schema: {error.message}", param=param) from error
+
+
+def _held_to(schema: Mapping[str, Any], events: Iterator[Event]) -> Iterator[Event]:
+    """The same events. Engines leave out what they don't know of JSON schema, so the end is checked.
+
+    Raises:
+        InvalidRequest: the answer doesn't follow the schema.
+    """
+    from jsonschema import Draft202012Validator, ValidationError
+
+    written = ""
+    for event in events:
+        if isinstance(event, TextDelta):
+            written += event.text
+        if isinstance(event, Finished) and event.reason == "stop":
+            try:
+                Draft202012Validator(schema).validate(json.loads(written))
+            except (ValueError, ValidationError) as error:
+                detail = "the answer does not follow the schema; it may use what the engine doesn't know"
+                raise InvalidRequest(detail=detail, param="response_format") from error
+        yield event
+
+
+def _with_ids(events: Iterator[Event]) -> Iterator[Event]:
+    """The same with ids for calls that are unique for ever, since clients keep them."""
+    for event in events:
+        if isinstance(event, ToolCallReady):
+            event = ToolCallReady(replace(event.call, id=f"call_{uuid.uuid4().hex[:24]}"))
+        yield event
+
+
+def _as_call(events: Iterator[Event]) -> Iterator[Event]:
+    """An answer that was held to a call's schema, as that call. One that was cut short stays words."""
+    written = ""
+    for event in events:
+        if isinstance(event, TextDelta):
+            written += event.text
+        elif isinstance(event, Finished) and event.reason == "stop":
+            call = json.loads(written)
+            arguments = json.dumps(call["arguments"], ensure_ascii=False)
+            yield from _with_ids(iter([ToolCallReady(ToolCallPart("", call["name"], arguments))]))
+            yield replace(event, reason="tool_calls")
+        elif isinstance(event, Finished):
+            yield TextDelta(written)
+            yield event
+        else:
+            yield event
+
+
+def _choice(answer: Answer, body: ChatRequest) -> dict[str, Any]:
+    message: dict[str, Any] = {"role": "assistant", "content": answer.text}
+    if answer.thinking:
+        message["reasoning_content"] = answer.thinking
+    if answer.calls:
+        message["content"] = answer.text or None
+        message["tool_calls"] = [_call(call) for call in answer.calls]
+    return {
+        "index": 0,
+        "message": message,
+        "logprobs": {"content": logprobs(answer.tokens, body.top_logprobs or 0)} if body.logprobs else None,
+        "finish_reason": answer.end.reason,
+    }
+
+
+def _call(call: ToolCallPart) -> dict[str, Any]:
+    return {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+
+
+def logprobs(tokens: Sequence[Token], top: int) -> list[dict[str, Any]]:
+    return [
+        {
+            **_likelihood(token.text, token.logprob),
+            "top_logprobs": [_likelihood(other.text, other.logprob) for other in token.alternatives[:top]],
+        }
+        for token in tokens
+        if token.logprob is not None
+    ]
+
+
+def _likelihood(text: str, logprob: float | None) -> dict[str, Any]:
+    # OpenAI, too, has a least value; JSON has no minus infinity.
+    return {"token": text, "logprob": max(logprob or 0.0, -9999.0), "bytes": list(text.encode("utf-8", "replace"))}
+
+
+@dataclass(slots=True)
+class _Chunks:
+    """Writes an answer's events as chunks."""
+
+    heading: Heading
+    body: ChatRequest
+    calls: int = 0
+
+    def opening(self) -> dict[str, Any]:
+        return self._chunk({"role": "assistant", "content": ""})
+
+    def of(self, event: Event) -> Iterator[dict[str, Any]]:
+        match event:
+            case TextDelta() | ThinkingDelta():
+                told = self._logprobs(event.tokens)
+                if event.text or told:
+                    name = "content" if isinstance(event, TextDelta) else "reasoning_content"
+                    yield self._chunk({name: event.text}, logprobs=told)
+            case ToolCallReady():
+                yield self._chunk({"tool_calls": [{"index": self.calls, **_call(event.call)}]})
+                self.calls += 1
+            case Finished():
+                yield self._chunk({}, finish_reason=event.reason)
+                if self.body.stream_options and self.body.stream_options.include_usage:
+                    yield self.heading.wrap([], usage=usage_of(event.usage))
+
+    def _logprobs(self, tokens: Sequence[Token]) -> dict[str, Any] | None:
+        content = logprobs(tokens, self.body.top_logprobs or 0) if self.body.logprobs else []
+        return {"content": content} if content else None
+
+    def _chunk(self, delta: dict[str, Any], **values: Any) -> dict[str, Any]:
+        choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": None, **values}
+        return self.heading.wrap([choice])

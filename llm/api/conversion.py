@@ -1,0 +1,139 @@
+"""From OpenAI's messages, tools and settings to ours."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from llm.api.schemas import AudioContent, ChatMessage, ChatRequest, ImageContent, NamedTool, Sampled, TextContent
+from llm.catalogue.entry import ModelEntry
+from llm.errors import InvalidRequest
+from llm.messages import AudioPart, ImagePart, Message, Part, TextPart, ThinkingPart, ToolCallPart, ToolResultPart
+from llm.settings import GenerationSettings, controls
+
+_DATA_URL = re.compile(r"data:(?P<type>image/[a-z0-9.+-]{1,40});base64,(?P<data>.*)", re.DOTALL)
+_LIMITS = dict(controls())
+
+
+def messages(given: Sequence[ChatMessage]) -> list[Message]:
+    """
+    Raises:
+        InvalidRequest: a picture or recording cannot be read, or a tool answers a call that nobody made.
+    """
+    names: dict[str, str] = {}
+    result = []
+    for index, message in enumerate(given):
+        place = f"messages.{index}"
+        for call in message.tool_calls or ():
+            names[call.id] = call.function.name
+        if message.role == "tool":
+            identity = message.tool_call_id or ""
+            if identity not in names:
+                raise InvalidRequest(detail=f"no call before has the id {identity!r}", param=f"{place}.tool_call_id")
+            text = "".join(part.text for part in _parts(message, place) if isinstance(part, TextPart))
+            result.append(Message("tool", (ToolResultPart(identity, names[identity], text),)))
+            continue
+        role = "system" if message.role == "developer" else message.role
+        calls = [ToolCallPart(c.id, c.function.name, c.function.arguments) for c in message.tool_calls or ()]
+        thinking = [ThinkingPart(message.reasoning_content)] if message.reasoning_content else []
+        result.append(Message(role, (*thinking, *_parts(message, place), *calls)))
+    return result
+
+
+def _parts(message: ChatMessage, place: str) -> list[Part]:
+    if message.content is None:
+        return []
+    if isinstance(message.content, str):
+        return [TextPart(message.content)]
+    parts: list[Part] = []
+    for index, content in enumerate(message.content):
+        where = f"{place}.content.{index}"
+        match content:
+            case TextContent():
+                parts.append(TextPart(content.text))
+            case ImageContent():
+                parts.append(_image(content.image_url.url, f"{where}.image_url"))
+            case AudioContent():
+                audio = content.input_audio
+                parts.append(AudioPart(_decoded(audio.data, f"{where}.input_audio"), f"audio/{audio.format}"))
+            case _:
+                parts.append(TextPart(content.refusal))
+    return parts
+
+
+def _image(url: str, place: str) -> ImagePart:
+    match = _DATA_URL.fullmatch(url)
+    if match is None:
+        # A server that fetches any address that it is told can be used to look into its own network.
+        raise InvalidRequest(detail="send the picture itself, as data:image/png;base64,...", param=place)
+    return ImagePart(_decoded(match["data"], place), match["type"])
+
+
+def _decoded(data: str, place: str) -> bytes:
+    try:
+        return base64.b64decode(data, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise InvalidRequest(detail="it is not valid base64", param=place) from error
+
+
+def settings(request: Sampled, entry: ModelEntry, context_tokens: int) -> GenerationSettings:
+    """The request's sampling over the model's own published defaults.
+
+    Without a limit an answer may fill the rest of the context, as OpenAI's do.
+    """
+    wanted = getattr(request, "max_completion_tokens", None) or request.max_tokens or context_tokens or 1024
+    values: dict[str, Any] = {
+        **entry.sampling,
+        "max_length": int(min(wanted, _LIMITS["max_length"].maximum or wanted)),
+        "stop": (request.stop,) if isinstance(request.stop, str) else tuple(request.stop or ()),
+    }
+    for name in ("temperature", "top_k", "repetition_penalty"):
+        if getattr(request, name) is not None:
+            values[name] = getattr(request, name)
+    if request.top_p is not None:
+        values["top_p"] = max(request.top_p, _LIMITS["top_p"].minimum or 0)  # 0 keeps the likeliest token, as 0.01 does
+    if request.seed is not None:
+        values["seed"] = request.seed & 0x7FFFFFFF
+    return GenerationSettings().with_values(values)
+
+
+def tools(request: ChatRequest) -> list[dict[str, Any]]:
+    """The tools to tell the model of, as templates want them; none when the caller wants no call."""
+    if request.tool_choice == "none":
+        return []
+    chosen = [tool.function for tool in request.tools or ()]
+    if isinstance(request.tool_choice, NamedTool):
+        name = request.tool_choice.function.name
+        chosen = [function for function in chosen if function.name == name]
+        if not chosen:
+            raise InvalidRequest(detail=f"there is no tool {name!r}", param="tool_choice")
+    if request.tool_choice not in (None, "auto") and not chosen:
+        raise InvalidRequest(detail="a call is required and there are no tools", param="tool_choice")
+    return [
+        {
+            "type": "function",
+            "function": {
+                "name": function.name,
+                "description": function.description,
+                "parameters": function.parameters or {"type": "object", "properties": {}},
+            },
+        }
+        for function in chosen
+    ]
+
+
+def call_schema(told: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """A JSON schema for one call of any of the tools."""
+    shapes = [
+        {
+            "type": "object",
+            "properties": {"name": {"const": tool["function"]["name"]}, "arguments": tool["function"]["parameters"]},
+            "required": ["name", "arguments"],
+            "additionalProperties": False,
+        }
+        for tool in told
+    ]
+    return shapes[0] if len(shapes) == 1 else {"anyOf": shapes}

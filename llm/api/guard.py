@@ -1,0 +1,143 @@
+"""Who may call: the check before every endpoint.
+
+From this machine without a key; with a key as soon as the server listens elsewhere. A web page of another
+origin can use neither the visitor's browser (Origin) nor a name that it makes point here (Host, "DNS
+rebinding") to get in.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import time
+from collections.abc import Mapping
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from llm.api.errors import answer_to
+from llm.api.keys import Keys
+from llm.api.metrics import Metrics
+from llm.config import config
+from llm.errors import Forbidden, ModelError, WrongKey
+
+LOOPBACK_NAMES = {"localhost", "127.0.0.1", "::1"}
+_OPEN_PATHS = {"/health"}
+_FORWARDED = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip")
+
+
+class Guard:
+    """ASGI middleware. Passes on what may be answered and counts it; answers everything else itself."""
+
+    def __init__(self, app: ASGIApp, address: str | None, keys: Keys, metrics: Metrics) -> None:
+        self._app = app
+        self._address = address
+        self._keys = keys
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        origin = headers.get("origin", "")
+        listed = origin in _listed(config().api_origins)
+        try:
+            preflight = scope["method"] == "OPTIONS" and listed
+            scope.setdefault("state", {})["local"] = self._check(scope, headers, listed, preflight)
+        except ModelError as error:
+            self._metrics.requests.labels("refused", str(error.status)).inc()
+            await answer_to(error)(scope, receive, send)
+            return
+        if preflight:
+            await Response(status_code=204, headers=_cors(origin))(scope, receive, send)
+            return
+        await self._app(scope, receive, self._counting(scope, send, origin if listed else ""))
+
+    def _check(self, scope: Scope, headers: Headers, listed: bool, preflight: bool) -> bool:
+        """Whether the caller is of this machine, where no key is asked for.
+
+        Raises:
+            Forbidden: the request comes from a web page of another origin, or by a name that isn't ours.
+            WrongKey: a key is needed.
+        """
+        local = self._is_local(scope, headers)
+        host = _hostname(headers.get("host", ""))
+        hosts = _listed(config().api_hosts)
+        if (local or hosts) and host not in LOOPBACK_NAMES | hosts:
+            raise Forbidden(detail=f"this server is not called {host!r}; HEARTH_API_HOSTS can list further names")
+        if not listed and _foreign(headers):
+            raise Forbidden(detail="web pages of other origins may not use it; HEARTH_API_ORIGINS can list them")
+        if not local and not preflight and scope["path"] not in _OPEN_PATHS:
+            self._ask_for_key(headers)
+        return local
+
+    def _is_local(self, scope: Scope, headers: Mapping[str, str]) -> bool:
+        """Whether a request can only have come from this machine. A reverse proxy's cannot be told, so it is not."""
+        if config().api_access == "key" or (self._address is not None and not is_loopback(self._address)):
+            return False
+        ends = [(scope.get(end) or ("", 0))[0] for end in ("server", "client")]
+        return all(map(is_loopback, ends)) and not any(name in headers for name in _FORWARDED)
+
+    def _ask_for_key(self, headers: Headers) -> None:
+        scheme, _, key = headers.get("authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or not key.strip():
+            raise WrongKey(detail="send it as `Authorization: Bearer KEY`; `python -m llm keys create NAME` makes one")
+        if not self._keys.accepts(key.strip()):
+            raise WrongKey(detail="the one that was sent is not valid here")
+
+    def _counting(self, scope: Scope, send: Send, origin: str) -> Send:
+        started = time.perf_counter()
+
+        async def counted(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                headers["x-content-type-options"] = "nosniff"
+                for name, value in _cors(origin).items() if origin else ():
+                    headers[name] = value
+                route = getattr(scope.get("route"), "path", "none")
+                self._metrics.requests.labels(route, str(message["status"])).inc()
+                self._metrics.answer_s.labels(route).observe(time.perf_counter() - started)
+            await send(message)
+
+        return counted
+
+
+def is_loopback(address: str) -> bool:
+    """Whether an address or name can be reached from this machine only."""
+    if address == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(address.strip("[]").split("%")[0]).is_loopback
+    except ValueError:
+        return False
+
+
+def _foreign(headers: Headers) -> bool:
+    """Whether a browser sent the request for a page of another origin."""
+    origin = headers.get("origin")
+    if origin is not None:
+        return urlsplit(origin).netloc.lower() != headers.get("host", "").lower()
+    # Reads of another site's page (images, scripts) come without Origin; typed addresses say "none".
+    return headers.get("sec-fetch-site", "none") not in ("none", "same-origin")
+
+
+def _hostname(host: str) -> str:
+    try:
+        return (urlsplit(f"//{host}").hostname or "").rstrip(".")
+    except ValueError:
+        return ""
+
+
+def _listed(text: str) -> set[str]:
+    return {item.strip().rstrip("/").lower() for item in text.split(",") if item.strip()}
+
+
+def _cors(origin: str) -> dict[str, str]:
+    return {
+        "access-control-allow-origin": origin,
+        "access-control-allow-methods": "GET, POST",
+        "access-control-allow-headers": "authorization, content-type",
+        "vary": "Origin",
+    }

@@ -1,0 +1,66 @@
+"""/v1/models, and which model a request means."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter, Request
+from starlette.concurrency import run_in_threadpool
+
+from llm.catalogue.entry import ModelEntry
+from llm.catalogue.lookup import entries, find, installed, where
+from llm.errors import UnknownModel, UnsupportedContent
+
+
+def router() -> APIRouter:
+    group = APIRouter(prefix="/v1", tags=["models"])
+
+    @group.get("/models")
+    async def listed() -> dict[str, Any]:
+        """The models on this machine."""
+        return {"object": "list", "data": [described(entry) for entry in await run_in_threadpool(installed)]}
+
+    @group.get("/models/{model:path}")
+    async def one(model: str, request: Request) -> dict[str, Any]:
+        """One model, by its id."""
+        return described(await run_in_threadpool(entry_of, model, request))
+
+    return group
+
+
+def described(entry: ModelEntry) -> dict[str, Any]:
+    """OpenAI's four fields, and what a client may want to know before it asks."""
+    place = where(entry)
+    return {
+        "id": entry.id,
+        "object": "model",
+        "created": int(place.stat().st_mtime) if place else 0,
+        "owned_by": "hearth",
+        "name": entry.name,
+        "task": entry.task,
+        "abilities": sorted(entry.abilities),
+        "context_tokens": entry.context_tokens,
+    }
+
+
+def entry_of(model: str, request: Request) -> ModelEntry:
+    """The entry that a request names. A path is taken from this machine's own people only.
+
+    Raises:
+        UnknownModel, CorruptModel, UnsupportedModel: as `lookup.find`.
+    """
+    for entry in entries():
+        if entry.id == model:
+            return entry
+    if not request.scope["state"]["local"]:
+        raise UnknownModel(model=model, known=", ".join(entry.id for entry in entries()))
+    return find(model)
+
+
+def check_task(entry: ModelEntry, tasks: tuple[str, ...], wanted: str) -> None:
+    """
+    Raises:
+        UnsupportedContent: the model is of another kind.
+    """
+    if entry.task not in tasks:
+        raise UnsupportedContent(model=entry.id, content=wanted, accepted=", ".join(sorted(entry.abilities)))
