@@ -78,6 +78,27 @@ def entry_of_folder(folder: Path) -> ModelEntry:
     )
 
 
+def entry_of_config(config: Mapping[str, Any], name: str) -> ModelEntry:
+    """An entry from a config.json alone, for a model that isn't here yet.
+
+    Raises:
+        UnsupportedModel: no engine runs this architecture.
+    """
+    kind = _kind_of(Path(name), config)
+    return ModelEntry(
+        id=name,
+        name=name,
+        task=kind.task,
+        family=kind.family,
+        engine="transformers",
+        context_tokens=_context(config),
+        abilities=kind.abilities,
+        shape=shape_of(config),
+        quantisation=_quantisation(config),
+        own=True,
+    )
+
+
 def weight_files(folder: Path) -> list[Path]:
     """The files that hold a folder's weights, safetensors before pickles, each of them there.
 

@@ -38,25 +38,13 @@ def fetch(entry: ModelEntry, source: Source, progress: ProgressCall, stop: Stop)
     _note_leftovers(folder, source)
     events = _Events(entry, source, folder / "events.jsonl", progress)
     request = {
-        "kind": source.kind,
-        "repo": source.repo,
-        "revision": source.revision,
+        **request_of(source),
         "patterns": list(source.files),
         "single_file": entry.file,
-        "cache": str(cache_of(source)),
-        "endpoint": config().hf_endpoint if source.kind == "huggingface" else config().modelscope_endpoint,
-        "token": config().hf_token if source.kind == "huggingface" else config().modelscope_token,
         "events": str(events.path),
     }
-    environment = {
-        "PYTHONPATH": os.pathsep.join(filter(None, (str(_ROOT), os.environ.get("PYTHONPATH", "")))),
-        "PYTHONUTF8": "1",
-        # Plain HTTP can be resumed, mirrored and counted; the Xet protocol only speaks to the hub itself.
-        "HF_HUB_DISABLE_XET": "1",
-        "HF_HUB_DISABLE_TELEMETRY": "1",
-    }
     result = child.run(
-        ["-m", "llm.sources.hub_worker"], folder / "worker.log", environment, stop, events.poll, json.dumps(request)
+        ["-m", "llm.sources.hub_worker"], folder / "worker.log", environment(), stop, events.poll, json.dumps(request)
     )
     events.poll()
     if events.error:
@@ -67,6 +55,30 @@ def fetch(entry: ModelEntry, source: Source, progress: ProgressCall, stop: Stop)
     base.verify(Path(events.arrived), dict(source.sha256), stop, progress)
     (folder / "leftovers.json").unlink(missing_ok=True)
     return Path(events.arrived)
+
+
+def request_of(source: Source) -> dict[str, Any]:
+    """What a worker has to know of a source, today's endpoint and token included."""
+    at_huggingface = source.kind == "huggingface"
+    return {
+        "kind": source.kind,
+        "repo": source.repo,
+        "revision": source.revision,
+        "cache": str(cache_of(source)),
+        "endpoint": config().hf_endpoint if at_huggingface else config().modelscope_endpoint,
+        "token": config().hf_token if at_huggingface else config().modelscope_token,
+    }
+
+
+def environment() -> dict[str, str]:
+    """What a worker finds in its environment beside ours."""
+    return {
+        "PYTHONPATH": os.pathsep.join(filter(None, (str(_ROOT), os.environ.get("PYTHONPATH", "")))),
+        "PYTHONUTF8": "1",
+        # Plain HTTP can be resumed, mirrored and counted; the Xet protocol only speaks to the hub itself.
+        "HF_HUB_DISABLE_XET": "1",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+    }
 
 
 def cache_of(source: Source) -> Path:
@@ -124,21 +136,23 @@ class _Events:
             case "arrived":
                 self.arrived = event["path"]
             case "error":
-                self.error = self._error(event)
+                self.error = error_of(event, self._source, self._entry.size_bytes)
 
-    def _error(self, event: dict[str, Any]) -> ModelError:
-        hub, detail = NAMES[self._source.kind], base.without_secrets(str(event.get("detail", "")))[:400]
-        match event["kind"]:
-            case "network":
-                return NoNetwork(source=hub, detail=detail)
-            case "access":
-                return AccessDenied(source=hub, name=self._source.repo, detail=detail)
-            case "hash":
-                return WrongHash(name=event["name"], actual=event["actual"], expected=event["expected"])
-            case "disk":
-                place = cache_of(self._source)
-                free_bytes = shutil.disk_usage(place).free if place.exists() else 0
-                return DiskFull(needed_bytes=self._entry.size_bytes, free_bytes=free_bytes, path=str(place))
-            case "package":
-                return MissingPackage(package=event["name"])
-        return DownloadFailed(name=self._source.repo, source=hub, detail=detail)
+
+def error_of(event: dict[str, Any], source: Source, size_bytes: int) -> ModelError:
+    """The error that a worker's report stands for."""
+    hub, detail = NAMES[source.kind], base.without_secrets(str(event.get("detail", "")))[:400]
+    match event["kind"]:
+        case "network":
+            return NoNetwork(source=hub, detail=detail)
+        case "access":
+            return AccessDenied(source=hub, name=source.repo, detail=detail)
+        case "hash":
+            return WrongHash(name=event["name"], actual=event["actual"], expected=event["expected"])
+        case "disk":
+            place = cache_of(source)
+            free_bytes = shutil.disk_usage(place).free if place.exists() else 0
+            return DiskFull(needed_bytes=size_bytes, free_bytes=free_bytes, path=str(place))
+        case "package":
+            return MissingPackage(package=event["name"])
+    return DownloadFailed(name=source.repo, source=hub, detail=detail)

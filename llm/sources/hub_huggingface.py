@@ -8,7 +8,9 @@ expects them; `snapshot_download` then finds them there, and does all the rest.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +33,7 @@ def fetch(request: dict[str, Any], reporter: Reporter) -> Path:
     disable_progress_bars()
     constants.DOWNLOAD_CHUNK_SIZE = _CHUNK_BYTES
     repo, revision = request["repo"], request["revision"] or "main"
-    common = {"endpoint": request["endpoint"] or None, "token": request["token"] or None}
+    common: dict[str, Any] = {"endpoint": request["endpoint"] or None, "token": request["token"] or None}
     api = HfApi(**common)
     commit = api.repo_info(repo, revision=revision).sha
     listed = api.list_repo_tree(repo, recursive=True, revision=commit)
@@ -56,6 +58,22 @@ def fetch(request: dict[str, Any], reporter: Reporter) -> Path:
         url = f"{(api.endpoint or '').rstrip('/')}/{repo}/resolve/{commit}/{name}"
         _fetch_large(url, blob, files[name].size, request["token"], name, reporter)
     return Path(snapshot_download(allow_patterns=names, **arguments))
+
+
+def listing(request: dict[str, Any]) -> tuple[dict[str, int], dict[str, Any] | None]:
+    """Sizes of a repository's files by name, and its config.json where it has one."""
+    from huggingface_hub import HfApi, hf_hub_download
+    from huggingface_hub.hf_api import RepoFile
+
+    common: dict[str, Any] = {"endpoint": request["endpoint"] or None, "token": request["token"] or None}
+    revision = request["revision"] or "main"
+    listed = HfApi(**common).list_repo_tree(request["repo"], recursive=True, revision=revision)
+    sizes = {item.path: item.size for item in listed if isinstance(item, RepoFile)}
+    if "config.json" not in sizes:
+        return sizes, None
+    with tempfile.TemporaryDirectory(prefix="hearth-") as folder:
+        path = hf_hub_download(request["repo"], "config.json", revision=revision, local_dir=folder, **common)
+        return sizes, json.loads(Path(path).read_text(encoding="utf-8"))
 
 
 def _fetch_large(url: str, blob: Path, size: int, token: str, name: str, reporter: Reporter) -> None:

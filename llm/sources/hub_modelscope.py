@@ -7,6 +7,8 @@ checks each against the sha256 that the hub lists.
 
 from __future__ import annotations
 
+import json
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +23,8 @@ def fetch(request: dict[str, Any], reporter: Reporter) -> Path:
     Returns:
         The snapshot's folder, every chosen file in it and verified.
     """
-    from modelscope_hub import HubApi
-
     repo, revision = request["repo"], request["revision"] or "master"
-    token, endpoint = request["token"] or None, request["endpoint"] or None
-    if endpoint is None:
-        endpoint = HubApi(token=token).resolve_endpoint_for_read(repo)
-    api = HubApi(token=token, endpoint=endpoint)
+    api = _api(request)
     listed = api.list_repo_files(repo, "model", revision=revision)
     sizes = {file.path: file.size or 0 for file in listed}
     names = choose([file.path for file in listed], request["patterns"], request["single_file"])
@@ -52,6 +49,27 @@ def fetch(request: dict[str, Any], reporter: Reporter) -> Path:
     if small:
         take(small)
     return take(names)
+
+
+def listing(request: dict[str, Any]) -> tuple[dict[str, int], dict[str, Any] | None]:
+    """Sizes of a repository's files by name, and its config.json where it has one."""
+    repo, revision, api = request["repo"], request["revision"] or "master", _api(request)
+    sizes = {file.path: file.size or 0 for file in api.list_repo_files(repo, "model", revision=revision)}
+    if "config.json" not in sizes:
+        return sizes, None
+    with tempfile.TemporaryDirectory(prefix="hearth-") as folder:
+        path = api.download_file(repo, "model", "config.json", revision=revision, local_dir=folder)
+        return sizes, json.loads(Path(path).read_text(encoding="utf-8"))
+
+
+def _api(request: dict[str, Any]) -> Any:
+    """The client, at the endpoint that is set or else at the one of the hub's two sites that has the repository."""
+    from modelscope_hub import HubApi
+
+    token, endpoint = request["token"] or None, request["endpoint"] or None
+    if endpoint is None:
+        endpoint = HubApi(token=token).resolve_endpoint_for_read(request["repo"])
+    return HubApi(token=token, endpoint=endpoint)
 
 
 def _is_there(path: Path, size: int) -> bool:

@@ -26,10 +26,14 @@ def main() -> int:
     reporter = Reporter(Path(request["events"]))
     try:
         if request["kind"] == "huggingface":
-            from llm.sources.hub_huggingface import fetch
+            from llm.sources.hub_huggingface import fetch, listing
         else:
-            from llm.sources.hub_modelscope import fetch
-        reporter.say("arrived", path=str(fetch(request, reporter)))
+            from llm.sources.hub_modelscope import fetch, listing
+        if request.get("only") == "list":
+            sizes, config = listing(request)
+            reporter.say("listed", sizes=sizes, config=config)
+        else:
+            reporter.say("arrived", path=str(fetch(request, reporter)))
         return 0
     except ImportError as error:
         reporter.say("error", kind="package", name=error.name or request["kind"])
