@@ -194,6 +194,7 @@ def watch(answer: Answer) -> None:
                 live.feed(Progress("answer"))  # a sign of life: Streamlit notices a click when something is drawn
             elif live.text or live.thinking:
                 status.empty()
+        live.flush()
     st.rerun()
 
 

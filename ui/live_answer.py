@@ -39,7 +39,8 @@ class LiveAnswer:
         self.text = ""
         self.thinking = ""
         self._drawn_at = 0.0
-        self._drawn_length = -1
+        self._drawn_length = 0
+        self._key = key
         root = st.container(key=key)
         self._status = root.empty()
         self._thinking_slot = root.empty()
@@ -57,8 +58,13 @@ class LiveAnswer:
             case Progress(stage=stage, done=done) if not (self.text or self.thinking):
                 self._status.caption(t(f"live.{stage}", count=int(done)))
                 return
-        first = self._drawn_length <= 0
-        if time.monotonic() - self._drawn_at >= DRAW_EVERY_S or (first and self.text + self.thinking):
+        first = not self._drawn_length and (self.text or self.thinking)
+        if first or time.monotonic() - self._drawn_at >= DRAW_EVERY_S:
+            self._draw()
+
+    def flush(self) -> None:
+        """Draws what has come since the last redraw: enough where the page runs again and shows its history."""
+        if self._drawn_length < len(self.text) + len(self.thinking):
             self._draw()
 
     def finish(self) -> None:
@@ -70,13 +76,13 @@ class LiveAnswer:
         self._answer_slot.markdown(as_markdown(self.text))
 
     def _draw(self) -> None:
-        if self._drawn_length <= 0 and (self.text or self.thinking):
+        if not self._drawn_length and (self.text or self.thinking):
             self._status.empty()
         if self.thinking and self._thinking_view is None:
             folded = self._thinking_slot.expander(t("live.thinking"), icon=":material/neurology:")
             self._thinking_view = _GrowingMarkdown(folded)
         if self.text and self._answer_view is None:
-            self._answer_view = _GrowingMarkdown(self._answer_slot.container())
+            self._answer_view = _GrowingMarkdown(self._answer_slot.container(key=f"{self._key}_text"))
         if self._thinking_view is not None and not self.text:
             self._thinking_view.show(self.thinking)
         elif self._answer_view is not None:

@@ -8,7 +8,7 @@ from playwright.sync_api import Page
 
 _OBSERVE = """
 (selector) => {
-  window.hearthGrowth = { steps: [], text: '' }
+  window.hearthGrowth = { steps: [], text: '', started: performance.now() / 1000 }
   const look = () => {
     const found = document.querySelectorAll(selector)
     const text = found.length ? found[found.length - 1].textContent : ''
@@ -21,14 +21,16 @@ _OBSERVE = """
   window.hearthObserver?.disconnect()
   window.hearthObserver = new MutationObserver(look)
   window.hearthObserver.observe(document.body, { childList: true, subtree: true, characterData: true })
-  return performance.now() / 1000
+  window.addEventListener('keydown', (event) => {
+    if (event.key === 'Enter' && !window.hearthGrowth.text) window.hearthGrowth.started = performance.now() / 1000
+  }, { capture: true, once: true })
 }
 """
 
 
 @dataclass(frozen=True)
 class Growth:
-    """Steps in which a text grew: (seconds, characters then). `started_s` is when watching began.
+    """Steps in which a text grew: (seconds, characters then). `started_s` is when the question was sent.
 
     `text` is the last text that was there, also after it was replaced by something else.
     """
@@ -39,7 +41,7 @@ class Growth:
 
     @property
     def first_s(self) -> float:
-        """Seconds from the start of watching to the first character."""
+        """Seconds from the question to the first character."""
         return self.steps[0][0] - self.started_s
 
     def rate(self, tokens: int, begin: float = 0.0, end: float = 1.0) -> float:
@@ -59,12 +61,12 @@ class Watch:
 
     def __init__(self, page: Page, selector: str) -> None:
         self._page = page
-        self._started: float = page.evaluate(_OBSERVE, selector)
+        page.evaluate(_OBSERVE, selector)
 
     def growth(self) -> Growth:
         """What has been seen so far."""
         seen = self._page.evaluate("window.hearthGrowth")
-        return Growth(self._started, tuple((at, length) for at, length in seen["steps"]), seen["text"])
+        return Growth(seen["started"], tuple((at, length) for at, length in seen["steps"]), seen["text"])
 
     def wait_for_steps(self, steps: int, timeout_s: float = 60) -> Growth:
         """Waits until the text has changed so many times."""
