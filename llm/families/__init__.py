@@ -1,7 +1,6 @@
 """Families by name, and which loader takes a checkpoint that transformers doesn't know.
 
-A family is a module that calls `register`. Modules are imported on first use, so that asking for one
-family never pays for another's imports.
+Modules are imported on first use, so that asking for one family never pays for another's imports.
 """
 
 from __future__ import annotations
@@ -16,10 +15,22 @@ from llm.families.template import TemplateFamily
 
 # Family name -> module with a `family` object. Every other name is served by the chat template that the
 # checkpoint itself carries.
-FAMILY_MODULES: dict[str, str] = {}
+FAMILY_MODULES: dict[str, str] = {
+    "baichuan": "llm.families.baichuan",
+    "chatglm": "llm.families.chatglm",
+    "chatglm2": "llm.families.chatglm2",
+    "chatglm3": "llm.families.chatglm3",
+    "qwen": "llm.families.qwen",
+    "qwen-vl": "llm.families.qwen_vl",
+}
 
 # Modules with a `loader` object, asked in this order.
-LOADER_MODULES: list[str] = []
+LOADER_MODULES: list[str] = [
+    "llm.families.baichuan",
+    "llm.families.chatglm",
+    "llm.families.chatglm2",
+    "llm.families.qwen",
+]
 
 
 @cache

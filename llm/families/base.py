@@ -48,10 +48,17 @@ class CheckpointLoader(Protocol):
     def load_model(self, folder: Path, config: Mapping[str, Any], **kwargs: Any) -> PreTrainedModel:
         """The model in eval mode.
 
-        kwargs are `from_pretrained`'s (dtype, device_map, quantization_config).
+        It may have a method `reads_prompt_whole(prompt_tokens)`: whether a prompt of that length must be read
+        in one pass and shares no keys with other prompts. kwargs are `from_pretrained`'s (dtype, device_map,
+        quantization_config).
         """
 
-    def load_tokenizer(self, folder: Path, config: Mapping[str, Any]) -> SpanTokenizer: ...
+    def load_tokenizer(self, folder: Path, config: Mapping[str, Any]) -> SpanTokenizer:
+        """The tokenizer, which may also have what some engines look for.
+
+        `inputs(spans)`: what the model's `forward` takes beside the ids, by name (pictures).
+        `decode_growing(ids)`: `decode` for an answer in work, if `decode` could still change what was shown.
+        """
 
 
 class SpanTokenizer(Protocol):

@@ -244,13 +244,16 @@ class ChatGLMModel(ChatGLMPreTrainedModel):
         """Positions (rows, tokens, 2) of a prompt, and the column of each row's first <sop> (rows, 1).
 
         The first position counts up to <sop>, which takes that of [gMASK] (else [MASK]), as does all
-        that follows; the second is 0 before <sop> and counts from 1 there.
+        that follows; the second is 0 before <sop> and counts from 1 there. Without <sop> all of the text
+        is what follows.
         """
-        columns = torch.arange(ids.shape[1], device=ids.device)[None]
+        tokens = ids.shape[1]
+        columns = torch.arange(tokens, device=ids.device)[None]
+        padding = torch.zeros_like(ids[:, :1]) if attention_mask is None else (attention_mask == 0).sum(-1, True)
         context = _first(ids == self.config.bos_token_id)
+        context = torch.where(context < tokens, context, padding)
         gmask, mask = _first(ids == self.config.gmask_token_id), _first(ids == self.config.mask_token_id)
-        marked = torch.where(gmask < ids.shape[1], gmask, mask)
-        padding = 0 if attention_mask is None else (attention_mask == 0).sum(-1, keepdim=True)
+        marked = torch.minimum(torch.where(gmask < tokens, gmask, mask), context)
         first = torch.where(columns < context, columns, marked) - padding
         second = columns - context + 1
         return torch.stack((first, second), dim=-1).clamp_(min=0), context
