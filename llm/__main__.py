@@ -1,0 +1,8 @@
+"""`python -m llm`. See `llm.cli`."""
+
+import sys
+
+from llm.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,131 @@
+"""Trying things out in a process of their own, where a crash or a heavy import cannot hurt the server.
+
+Run as `python -m llm.runtime.probes <name>`; prints one line of JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+TIMEOUT_S = 90
+
+
+class ProbeFailed(Exception):
+    """The process failed. The text is its last line, or how it ended."""
+
+
+def probe(name: str, timeout_s: float = TIMEOUT_S) -> dict[str, Any]:
+    """Runs one of `PROBES` in a process and returns what it found.
+
+    Raises:
+        ProbeFailed: it raised, crashed or took longer than `timeout_s`.
+    """
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))}
+    command = [sys.executable, "-m", "llm.runtime.probes", name]
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, encoding="utf-8", errors="replace",
+            timeout=timeout_s, env=environment, stdin=subprocess.DEVNULL, check=False,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired as error:
+        raise ProbeFailed(f"no answer within {timeout_s:.0f} s") from error
+    except OSError as error:
+        raise ProbeFailed(str(error)) from error
+    lines = [line for line in done.stdout.splitlines() if line.startswith("{")]
+    if done.returncode or not lines:
+        words = (done.stderr.strip().splitlines() or [""])[-1]
+        raise ProbeFailed(words or f"the process ended with code {done.returncode}")
+    found: dict[str, Any] = json.loads(lines[-1])
+    return found
+
+
+def _torch() -> dict[str, Any]:
+    import torch
+
+    cuda = torch.cuda.is_available()
+    return {
+        "version": torch.__version__,
+        "cuda": cuda,
+        "mps": torch.backends.mps.is_available(),
+        "device": torch.cuda.get_device_name(0) if cuda else "",
+    }
+
+
+def _bitsandbytes() -> dict[str, Any]:
+    """Multiplies by a 4-bit and an 8-bit matrix and compares with the exact product."""
+    import bitsandbytes
+    import torch
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    torch.manual_seed(0)
+    dtype = torch.float16 if device == "cuda" else torch.float32
+    exact = torch.nn.Linear(64, 64, bias=False)
+    given = torch.randn(4, 64)
+    wanted = exact(given)
+    found: dict[str, Any] = {"version": bitsandbytes.__version__, "device": device}
+    layers = {
+        "int4": bitsandbytes.nn.Linear4bit(64, 64, bias=False, compute_dtype=dtype, quant_type="nf4"),
+        "int8": bitsandbytes.nn.Linear8bitLt(64, 64, bias=False, has_fp16_weights=False),
+    }
+    for name, layer in layers.items():
+        layer.load_state_dict(exact.state_dict())
+        with torch.inference_mode():
+            product = layer.to(device)(given.to(device, dtype)).float().cpu()
+        error = float((product - wanted).norm() / wanted.norm())
+        if not error < 0.25:
+            raise ArithmeticError(f"{name} is off by {error:.0%}")
+        found[name] = error
+    return found
+
+
+def _media() -> dict[str, Any]:
+    """Writes and reads back a second of sound with PyAV's own FFmpeg libraries."""
+    import io
+
+    import av
+    import numpy as np
+
+    file = io.BytesIO()
+    tone = (np.sin(np.arange(16000) * 0.1) * 20000).astype(np.int16)[None]
+    with av.open(file, "w", format="wav") as out:
+        stream = out.add_stream("pcm_s16le", rate=16000, layout="mono")
+        frame = av.AudioFrame.from_ndarray(tone, format="s16", layout="mono")
+        frame.sample_rate = 16000
+        for packet in (*stream.encode(frame), *stream.encode(None)):
+            out.mux(packet)
+    file.seek(0)
+    with av.open(file, "r") as back:
+        count = sum(int(frame.samples) for frame in back.decode(audio=0))
+    if count != 16000:
+        raise ArithmeticError(f"{count} of 16000 samples came back")
+    return {"version": av.__version__, "ffmpeg": ".".join(map(str, av.library_versions["libavcodec"]))}
+
+
+def _llamacpp() -> dict[str, Any]:
+    import xllamacpp
+
+    return {"parameters": bool(xllamacpp.CommonParams())}
+
+
+def _self_test() -> dict[str, Any]:
+    from llm.runtime.self_test import measure
+
+    return measure().to_dict()
+
+
+PROBES = {
+    "torch": _torch,
+    "bitsandbytes": _bitsandbytes,
+    "media": _media,
+    "llamacpp": _llamacpp,
+    "self_test": _self_test,
+}
+
+if __name__ == "__main__":
+    print(json.dumps(PROBES[sys.argv[1]]()), flush=True)
