@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request
 from starlette.concurrency import run_in_threadpool
 
 from llm.catalogue.entry import ModelEntry
-from llm.catalogue.lookup import entries, find, installed, where
+from llm.catalogue.lookup import entries, find, installed, near, where
 from llm.errors import UnknownModel, UnsupportedContent
 
 
@@ -53,7 +53,7 @@ def entry_of(model: str, request: Request) -> ModelEntry:
         if entry.id == model:
             return entry
     if not request.scope["state"]["local"]:
-        raise UnknownModel(model=model, known=", ".join(entry.id for entry in entries()))
+        raise UnknownModel(model=model, known=near(model))
     return find(model)
 
 

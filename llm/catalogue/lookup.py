@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from difflib import get_close_matches
 from functools import lru_cache
 from pathlib import Path
 
@@ -47,8 +48,14 @@ def find(model: str | Path) -> ModelEntry:
             return entry
     path = Path(name).expanduser()
     if not name.strip() or not path.exists():
-        raise UnknownModel(model=name, known=", ".join(entry.id for entry in entries()))
+        raise UnknownModel(model=name, known=near(name))
     return entry_of_path(path.resolve())
+
+
+def near(name: str) -> str:
+    """The known ids that a mistyped one may mean; those on this machine when none is like it."""
+    known = [entry.id for entry in entries()]
+    return ", ".join(get_close_matches(name, known, 5) or [entry.id for entry in installed()] or known[:3])
 
 
 def entry_of_path(path: Path) -> ModelEntry:

@@ -69,6 +69,7 @@ def load(entry: ModelEntry, path: Path, plan: LoadPlan, progress: LoadProgress) 
     params.cache_ram_mib = settings.prompt_cache_mib
     params.n_gpu_layers = 0 if plan.device == "cpu" else 999
     params.fit_params = False
+    params.verbosity = 1  # errors; what else it says is for its own developers
     params.api_keys = [key]
     params.hostnames = ["127.0.0.1"]
     params.enable_chat_template = False

@@ -38,6 +38,7 @@ class Embedder:
         # A text is read in one piece, because a mean needs all of it.
         params.n_ctx = params.n_batch = params.n_ubatch = self.max_tokens
         params.fit_params = False
+        params.verbosity = 1
         params.warmup = False
         params.api_keys = [secrets.token_urlsafe(32)]
         params.hostnames = ["127.0.0.1"]
