@@ -24,30 +24,9 @@ _component = st.components.v2.component(
     js=(_ASSETS / "speech_editor.js").read_text(encoding="utf-8"),
 )
 _WORDS = [
-    "hint",
-    "chosen",
-    "merge",
-    "merge_help",
-    "retry",
-    "retry_help",
-    "delete",
-    "delete_help",
-    "select",
-    "play",
-    "edit",
-    "start",
-    "end",
-    "save",
-    "cancel",
-    "split",
-    "split_help",
-    "sure",
-    "mark_repeat",
-    "mark_repeat_help",
-    "mark_silence",
-    "mark_silence_help",
-    "mark_unlikely",
-    "mark_unlikely_help",
+    *("hint", "chosen", "merge", "merge_help", "retry", "retry_help", "delete", "delete_help", "select", "play"),
+    *("edit", "start", "end", "save", "cancel", "split", "split_help", "sure"),
+    *(f"mark_{mark}{suffix}" for mark in ("repeat", "silence", "unlikely") for suffix in ("", "_help")),
 ]
 
 Retry = Callable[[float, float], None]

@@ -32,6 +32,8 @@ def with_times(segments: Sequence[Segment], index: int, start_s: float, end_s: f
     """
     if not 0 <= start_s <= end_s - SHORTEST_S:
         raise ValueError(f"a segment cannot last from {start_s} to {end_s} s")
+    start_s = max(start_s, index * SHORTEST_S)  # those before it need some time, too
+    end_s = max(end_s, start_s + SHORTEST_S)
     changed = list(segments)
     changed[index] = _stretched(segments[index], start_s, end_s)
     for at in range(index - 1, -1, -1):
@@ -82,23 +84,42 @@ def split(segments: Sequence[Segment], index: int, offset: int) -> list[Segment]
     left, right = segment.text[:offset].rstrip(), segment.text[offset:].lstrip()
     if not left or not right:
         return list(segments)
-    words = segment.words or _retimed(segment, segment.text, always=True)
+    words = segment.words or (Word(segment.text, segment.start_s, segment.end_s),)
+    before, after = _cut(words, offset)
+    least = min(0.01, (segment.end_s - segment.start_s) / 4)
+    cut = min(max(before[-1].end_s, segment.start_s + least), segment.end_s - least)
+    one = replace(segment, text=left, end_s=cut, words=())
+    two = replace(segment, text=right, start_s=max(cut, min(after[0].start_s, segment.end_s - least)), words=())
+    if segment.words:
+        one = replace(one, words=_within(before, one))
+        two = replace(two, words=_within(after, two))
+    return [*segments[:index], one, two, *segments[index + 1 :]]
+
+
+def _cut(words: Sequence[Word], offset: int) -> tuple[list[Word], list[Word]]:
+    """Words before and after a character; the one that it lies in is divided by its letters."""
     before: list[Word] = []
     after: list[Word] = []
     at = 0
     for word in words:
-        middle = at + len(word.text) / 2
-        (before if middle <= offset else after).append(word)
+        place = min(max(offset - at, 0), len(word.text))
         at += len(word.text)
-    share = segment.start_s + (segment.end_s - segment.start_s) * offset / len(segment.text)
-    first_end = before[-1].end_s if before else share
-    second_start = max(after[0].start_s if after else share, first_end)
-    one = replace(segment, text=left, end_s=max(first_end, segment.start_s + 0.01), words=())
-    two = replace(segment, text=right, start_s=min(second_start, segment.end_s - 0.01), words=())
-    if segment.words:
-        one = replace(one, words=_retimed(replace(one, words=tuple(before)), left))
-        two = replace(two, words=_retimed(replace(two, words=tuple(after)), right))
-    return [*segments[:index], one, two, *segments[index + 1 :]]
+        middle = _letters(word)[place].start_s if place < len(word.text) else word.end_s
+        if word.text[:place].strip():
+            before.append(replace(word, text=word.text[:place], end_s=middle))
+        if word.text[place:].strip():
+            after.append(replace(word, text=word.text[place:], start_s=middle))
+    before[-1] = replace(before[-1], text=before[-1].text.rstrip())
+    after[0] = replace(after[0], text=after[0].text.lstrip())
+    return before, after
+
+
+def _within(words: Sequence[Word], segment: Segment) -> tuple[Word, ...]:
+    low, high = segment.start_s, segment.end_s
+    return tuple(
+        replace(word, start_s=min(max(word.start_s, low), high), end_s=min(max(word.end_s, low), high))
+        for word in words
+    )
 
 
 def removed(segments: Sequence[Segment], first: int, last: int) -> list[Segment]:
@@ -137,13 +158,12 @@ def units(text: str) -> list[str]:
     return [match.group() for match in _UNIT.finditer(text)]
 
 
-def _retimed(segment: Segment, text: str, always: bool = False) -> tuple[Word, ...]:
+def _retimed(segment: Segment, text: str) -> tuple[Word, ...]:
     """Words of a new text, timed by the characters that it shares with the old words."""
-    if not segment.words and not always:
+    if not segment.words:
         return ()
-    old = segment.words or (Word(segment.text, segment.start_s, segment.end_s),)
-    letters = [letter for word in old for letter in _letters(word)]
-    before = "".join(word.text for word in old)
+    letters = [letter for word in segment.words for letter in _letters(word)]
+    before = "".join(word.text for word in segment.words)
     source: list[_Letter | None] = [None] * len(text)
     for block in SequenceMatcher(None, before, text, autojunk=False).get_matching_blocks():
         for place in range(block.size):
@@ -173,8 +193,8 @@ class _Letter(NamedTuple):
 
 
 def _letters(word: Word) -> list[_Letter]:
-    """A word's time spread evenly over its characters."""
-    step = (word.end_s - word.start_s) / max(len(word.text), 1)
-    return [
-        _Letter(word.start_s + place * step, word.start_s + (place + 1) * step, word) for place in range(len(word.text))
-    ]
+    """A word's time spread evenly over its characters; the space before it takes none."""
+    spaces = len(word.text) - len(word.text.lstrip())
+    step = (word.end_s - word.start_s) / max(len(word.text) - spaces, 1)
+    starts = [word.start_s + max(place - spaces, 0) * step for place in range(len(word.text))]
+    return [_Letter(start, end, word) for start, end in zip(starts, [*starts[1:], word.end_s], strict=True)]

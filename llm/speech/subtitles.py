@@ -54,13 +54,15 @@ def in_order(segments: Iterable[Segment]) -> list[tuple[int, int, Segment]]:
 def cues(segments: Iterable[Segment]) -> list[Cue]:
     """The segments' text in cues; what doesn't fit into one is divided at a sentence's end, a comma or a space."""
     made: list[Cue] = []
-    for start_ms, end_ms, segment in in_order(segments):
+    clock = 0
+    for placed_ms, end_ms, segment in in_order(segments):
+        start_ms = max(placed_ms, clock)  # too many cues for too short a segment run over into the next
         parts = list(_parts(units(" ".join(segment.text.split()))))
         ends = _ends_ms(parts, start_ms, end_ms, segment)
         begin = start_ms
         for part, end in zip(parts, ends, strict=True):
             made.append(Cue(begin, end, tuple(_lines(part))))
-            begin = end
+            begin = clock = end
     return made
 
 
