@@ -26,6 +26,7 @@ def download_progress(entry: ModelEntry) -> None:
             args=(entry.id,),
             key=f"retry_{entry.id}",
         )
+        _discard(entry)
     elif job.state == "paused":
         st.info(t("download.paused", model=entry.name))
         st.button(
@@ -35,6 +36,7 @@ def download_progress(entry: ModelEntry) -> None:
             args=(entry.id,),
             key=f"resume_{entry.id}",
         )
+        _discard(entry)
     else:
         total = job.total_bytes or entry.size_bytes
         share = min(1.0, job.done_bytes / total) if total else 0.0
@@ -47,13 +49,31 @@ def download_progress(entry: ModelEntry) -> None:
             if job.remaining_s is not None:
                 text += " · " + t("download.remaining", time=readable_seconds(job.remaining_s))
         st.progress(share, text)
-        st.button(
+        left, right = st.columns(2)
+        left.button(
+            t("download.pause"),
+            icon=":material/pause:",
+            on_click=jobs.pause,
+            args=(entry.id,),
+            key=f"pause_{entry.id}",
+        )
+        right.button(
             t("download.cancel"),
             icon=":material/close:",
             on_click=jobs.cancel,
             args=(entry.id,),
             key=f"cancel_{entry.id}",
         )
+
+
+def _discard(entry: ModelEntry) -> None:
+    st.button(
+        t("download.discard"),
+        icon=":material/delete:",
+        on_click=jobs.cancel,
+        args=(entry.id,),
+        key=f"discard_{entry.id}",
+    )
 
 
 def begin_download(model_id: str) -> None:

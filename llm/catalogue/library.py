@@ -26,7 +26,7 @@ _ENDS_BYTES = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """One copy of a model. `root` is what deleting removes; `size_bytes` what that frees."""
+    """One copy of a model. `root` is what deleting removes; `size_bytes` what that frees (of a user's own: its size)."""
 
     path: Path
     root: Path
@@ -72,7 +72,7 @@ def delete(place: Place) -> int:
     if place.owner == "user":
         return 0
     freed = lookup.size_on_disk(place.root)
-    if place.root.is_dir():
+    if place.root.is_dir() and not place.root.is_symlink():
         shutil.rmtree(place.root)
     else:
         place.root.unlink()

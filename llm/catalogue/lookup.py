@@ -196,14 +196,17 @@ def _languages(header: gguf.GgufHeader) -> tuple[str, ...]:
 
 
 def size_on_disk(place: Path) -> int:
-    """Bytes that deleting a place would free; a file that is linked to counts once."""
+    """Bytes that deleting a place would free: what is linked to counts once, and not at all where it lies elsewhere."""
+    if place.is_symlink():
+        return 0
     if place.is_file():
         return place.stat().st_size
+    inside = place.resolve()
     seen: dict[tuple[int, int], int] = {}
     for root, _, names in os.walk(place):
         for name in names:
             path = Path(root, name)
-            if path.is_file():
+            if path.is_file() and path.resolve().is_relative_to(inside):
                 status = path.stat()
                 seen[(status.st_dev, status.st_ino)] = status.st_size
     return sum(seen.values())

@@ -17,6 +17,7 @@ from typing import Any
 import streamlit as st
 
 from llm.catalogue.entry import ModelEntry
+from llm.catalogue.library import mark_used
 from llm.catalogue.lookup import find, where
 from llm.config import config
 from llm.engines.base import LoadedModel, LoadPlan, LoadProgress, MemoryUse
@@ -136,6 +137,7 @@ def _release(handle: Any) -> None:
 def _handle(key: str, _entry: ModelEntry, _path: Path, _plan: LoadPlan, _progress: LoadProgress) -> Any:
     """Loads a model. Only `key` counts for the cache."""
     log.info("Loading %s from %s", _entry.id, _path.name)
+    mark_used(_entry.id)
     engine = import_module(ENGINE_MODULES[_entry.engine]).load(_entry, _path, _plan, _progress)
     if _entry.engine == "whisper":
         return engine

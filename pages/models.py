@@ -1,0 +1,52 @@
+"""Models: what there is, what fits this machine, downloads, one's own models, and what is loaded."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from llm.sources import jobs
+from ui.download import download_progress
+from ui.i18n import t
+from ui.models_add import add_own
+from ui.models_here import on_this_machine
+from ui.models_loaded import loaded_models
+from ui.models_sources import source_settings
+from ui.models_table import catalogue
+
+SECTIONS = ("catalogue", "here", "loaded", "add", "sources")
+SECTION = "models.section"
+
+
+def page() -> None:
+    st.title(t("models.title"), anchor=False)
+    _downloads()
+    section = st.segmented_control(
+        t("models.section"),
+        SECTIONS,
+        default="catalogue",
+        key=SECTION,
+        format_func=lambda name: t(f"models.section_{name}"),
+        label_visibility="collapsed",
+        required=True,
+    )
+    {
+        "catalogue": catalogue,
+        "here": on_this_machine,
+        "loaded": loaded_models,
+        "add": add_own,
+        "sources": source_settings,
+    }[section or "catalogue"]()
+
+
+def _downloads() -> None:
+    """The downloads under way, whoever began them and on whatever page."""
+    from llm.catalogue.lookup import entries
+
+    known = {entry.id: entry for entry in entries()}
+    current = [job for job in jobs.all_jobs() if job.state not in ("done", "cancelled") and job.id in known]
+    for job in current:
+        with st.container(border=True, key=f"download_{job.id}"):
+            download_progress(known[job.id])
+
+
+page()
