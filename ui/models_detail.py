@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from llm.catalogue.entry import ModelEntry
+from llm.catalogue.entry import ModelEntry, SourceKind
 from llm.catalogue.lookup import where
 from llm.engines.base import LoadPlan
 from llm.errors import ModelError
@@ -75,7 +75,11 @@ def _get(entry: ModelEntry) -> None:
             required=True,
         )
     label = t("picker.get", size=readable_bytes(entry.size_bytes)) if entry.size_bytes else t("picker.get_unsized")
-    st.button(label, icon=":material/download:", type="primary", on_click=jobs.start, args=(entry.id, kind), key="get")
+    st.button(label, icon=":material/download:", type="primary", on_click=_start, args=(entry.id, kind), key="get")
+
+
+def _start(model_id: str, kind: SourceKind) -> None:
+    jobs.start(model_id, kind)
 
 
 def _load(entry: ModelEntry, needs: Needs) -> None:

@@ -26,7 +26,7 @@ _ENDS_BYTES = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """One copy of a model. `root` is what deleting removes; `size_bytes` what that frees (of a user's own: its size)."""
+    """One copy of a model. `root` is what deleting removes; `size_bytes` its size, which deleting frees."""
 
     path: Path
     root: Path
