@@ -1,4 +1,4 @@
-"""Words in the visitor's language: `t("chat.send")` reads the key `send` of assets/locales/<language>/chat.toml."""
+"""Words in the visitor's language: the key `chat.send` is `send` of assets/locales/<language>/chat.toml."""
 
 from __future__ import annotations
 

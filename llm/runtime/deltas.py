@@ -64,6 +64,7 @@ class AnswerSplitter:
             if mark == self._tool_tag:
                 self.held_text, self._waiting = mark + self._waiting, ""
                 return
+            self._spoken = self._spoken or self.thinking  # it thinks once
             self.thinking = self._tags is not None and mark == self._tags[0]
             self._waiting = self._waiting.lstrip("\n")
 
@@ -71,7 +72,8 @@ class AnswerSplitter:
         """What matters at this place. A thinking tag opens only at the answer's begin; later it is just text."""
         if self.thinking and self._tags:
             return [self._tags[1]]
-        opening = [self._tags[0]] if self._tags and not self._spoken else []
+        begun = self._spoken or not _could_begin(self._waiting.lstrip(), self._tags)
+        opening = [self._tags[0]] if self._tags and not begun else []
         tool = [self._tool_tag] if self._tool_tag else []
         return [*self._stop, *opening, *tool]
 
@@ -89,6 +91,11 @@ class AnswerSplitter:
             return
         self._spoken = self._spoken or bool(text.strip())
         yield TextDelta(text, tokens)
+
+
+def _could_begin(text: str, tags: tuple[str, str] | None) -> bool:
+    """Whether a text begins with the opening tag, or could when more of it has come."""
+    return tags is not None and (text.startswith(tags[0]) or tags[0].startswith(text))
 
 
 def _partial(text: str, marks: Sequence[str]) -> int:

@@ -1,0 +1,52 @@
+"""What every test may use: a data folder of its own, and the starter chat model."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from llm.catalogue.lookup import find
+from llm.config import config
+from llm.sources import fetch
+
+STARTER = "smollm2-135m-instruct-q4_1"
+
+
+@pytest.fixture(scope="session")
+def starter_file() -> Path:
+    """The starter chat model, fetched once and kept in HEARTH_TEST_CACHE or the default data folder."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("HEARTH_HOME", raising=False)
+        if cache := os.environ.get("HEARTH_TEST_CACHE"):
+            patch.setenv("HEARTH_HOME", cache)
+        config.cache_clear()
+        try:
+            return fetch(find(STARTER))
+        finally:
+            config.cache_clear()
+
+
+@pytest.fixture
+def data_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An empty data folder that the configuration points to."""
+    monkeypatch.setenv("HEARTH_HOME", str(tmp_path))
+    config.cache_clear()
+    yield tmp_path
+    config.cache_clear()
+
+
+def give_starter(home: Path, starter: Path) -> None:
+    """Puts the starter model into a data folder without copying it."""
+    folder = home / "models" / STARTER
+    folder.mkdir(parents=True)
+    (folder / starter.name).symlink_to(starter)
+
+
+@pytest.fixture
+def home_with_starter(data_folder: Path, starter_file: Path) -> Path:
+    """A data folder in which the starter chat model is there."""
+    give_starter(data_folder, starter_file)
+    return data_folder
