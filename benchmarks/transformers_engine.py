@@ -1,6 +1,6 @@
 """Speed of the transformers engine beside its peers: the same weights, prompts and machine, in one run.
 
-    python benchmarks/transformers_engine.py [checkpoint folder] [--precision bfloat16] [--tokens 96]
+    python -m benchmarks.transformers_engine [checkpoint folder] [--precision bfloat16] [--tokens 96]
 
 Without a folder, random weights in the shape of SmolLM2-135M are used: speed does not depend on what they say.
 Prints tokens/s and the time to the first token of
