@@ -1,0 +1,130 @@
+"""Loads one model in this process, lets it answer, and prints how much memory that took: run as a program.
+
+Standard input: JSON {engine, path, precision, context_tokens, prompt_tokens}. Standard output: JSON {estimated,
+loaded, peak}, bytes. Measured is the growth of the process's resident memory over what it had with the
+engine's libraries imported.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import json
+import sys
+import threading
+import time
+from pathlib import Path
+
+import psutil
+
+
+def rss() -> int:
+    return psutil.Process().memory_info().rss
+
+
+class Peak(threading.Thread):
+    """Watches the resident memory until stopped."""
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self.bytes = 0
+        self.done = threading.Event()
+
+    def run(self) -> None:
+        while not self.done.wait(0.01):
+            self.bytes = max(self.bytes, rss())
+
+
+def warm(engine: str) -> None:
+    """Everything that comes with the libraries and is paid once, whatever models are loaded."""
+    importlib.import_module(f"llm.engines.{engine}")
+    if engine == "llamacpp":
+        import xllamacpp  # noqa: F401
+    elif engine == "whisper":
+        import faster_whisper  # noqa: F401
+    else:
+        import torch
+        from transformers import Qwen2Config, Qwen2ForCausalLM
+
+        tiny = Qwen2Config(
+            vocab_size=64,
+            hidden_size=32,
+            intermediate_size=64,
+            num_hidden_layers=1,
+            num_attention_heads=2,
+            num_key_value_heads=2,
+        )
+        Qwen2ForCausalLM(tiny)(torch.zeros((1, 4), dtype=torch.long))
+
+
+def answer(name: str, engine: object, prompt_tokens: int) -> None:
+    from llm.engines.base import Cancel
+
+    if name == "whisper":
+        import tempfile
+        import wave
+
+        import numpy as np
+
+        from llm.speech.options import SpeechOptions
+        from llm.speech.transcriber import Recording
+
+        with tempfile.NamedTemporaryFile(suffix=".wav", delete=False) as file, wave.open(file, "wb") as out:
+            out.setnchannels(1)
+            out.setsampwidth(2)
+            out.setframerate(16000)
+            noise = np.random.default_rng(0).normal(0, 3000, 16000 * 100).astype(np.int16)
+            out.writeframes(noise.tobytes())
+        list(engine.transcribe(Recording(file.name, "noise"), SpeechOptions(vad_filter=False)))
+        return
+    from llm.events import Piece, Prompt
+    from llm.settings import GenerationSettings
+
+    ids = tuple(300 + (i * 7919) % 3000 for i in range(prompt_tokens))
+    prompt = Prompt("", ids, tuple(Piece(i, "", "user") for i in ids), engine.context_tokens)
+    settings = GenerationSettings(max_length=24, temperature=0)
+    for _ in engine.generate(prompt, settings, frozenset(), Cancel()):
+        pass
+
+
+def main() -> None:
+    asked = json.load(sys.stdin)
+    from llm.catalogue.lookup import entry_of_path
+    from llm.engines.base import LoadPlan
+    from llm.runtime.memory import estimate
+
+    path = Path(asked["path"])
+    entry = entry_of_path(path)
+    plan = LoadPlan("cpu", asked["precision"], asked["context_tokens"])
+    estimated = estimate(entry, plan, path)
+    warm(asked["engine"])
+    gc.collect()
+    before = rss()
+    engine = importlib.import_module(f"llm.engines.{asked['engine']}").load(entry, path, plan, lambda *_: None)
+    loaded = rss() - before
+    watch = Peak()
+    watch.start()
+    answer(asked["engine"], engine, asked["prompt_tokens"])
+    time.sleep(0.1)
+    watch.done.set()
+    watch.join()
+    print(
+        json.dumps(
+            {
+                "estimated": estimated.total_bytes,
+                "weights": estimated.weights_bytes,
+                "kv": estimated.kv_bytes,
+                "activation": estimated.activation_bytes,
+                "precision": estimated.precision,
+                "loaded": loaded,
+                "peak": watch.bytes - before,
+                "after": rss() - before,
+                "memory": engine.memory().total_bytes,
+            }
+        )
+    )
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()
