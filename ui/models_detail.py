@@ -84,7 +84,7 @@ def _start(model_id: str, kind: SourceKind) -> None:
 
 def _load(entry: ModelEntry, needs: Needs) -> None:
     """Loads with a chosen precision and context; a loaded one can be loaded again with another."""
-    if entry.engine not in handles.ENGINE_MODULES:
+    if entry.engine not in handles.ENGINE_MODULES or entry.task not in ("chat", "vision", "speech"):
         return
     precisions = [choice.plan.precision for choice in needs.found] or ["auto"]
     fitting = [choice.plan.precision for choice in needs.found if choice.fit.ok]

@@ -10,6 +10,7 @@ import streamlit as st
 
 from llm.catalogue.entry import ModelEntry
 from llm.catalogue.lookup import find, where
+from llm.engines.base import Precision
 from llm.errors import ModelError
 from llm.runtime.hardware import hardware
 from llm.runtime.memory import Choice, choices, verdict
@@ -25,12 +26,10 @@ class Needs:
     verdict: str
     found: tuple[Choice, ...] = ()
 
-    def bytes_in(self, precisions: Sequence[str]) -> int | None:
+    def bytes_in(self, precisions: Sequence[Precision]) -> int | None:
         """What the first of these precisions that can be chosen needs."""
-        for choice in self.found:
-            if choice.plan.precision in precisions:
-                return choice.estimate.total_bytes
-        return None
+        by_precision = {choice.plan.precision: choice.estimate.total_bytes for choice in self.found}
+        return next((by_precision[name] for name in precisions if name in by_precision), None)
 
 
 @st.cache_data(ttl=30, show_spinner=False, max_entries=300)

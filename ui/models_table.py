@@ -11,8 +11,7 @@ from llm.catalogue.entry import ModelEntry
 from llm.catalogue.lookup import entries, where
 from ui.i18n import t
 from ui.models_detail import detail
-from ui.models_facts import languages_text, needs_of, parameters_text, source_names
-from ui.size import readable_bytes
+from ui.models_facts import languages_text, needs_of, source_names
 
 CHOSEN = "models.chosen"
 _TABLE = "models.table"
@@ -120,35 +119,37 @@ def _table(found: list[ModelEntry]) -> str | None:
         selection_mode="single-row",
         key=_TABLE,
         column_config={"name": st.column_config.TextColumn(t("models.name"), pinned=True)}
-        | {name: st.column_config.TextColumn(t(f"models.{name}")) for name in _COLUMNS},
+        | {name: st.column_config.TextColumn(t(f"models.{name}")) for name in _COLUMNS}
+        | {name: st.column_config.NumberColumn(t(f"models.{name}"), format=form) for name, form in _NUMBERS.items()},
     )
     rows = shown.get("selection", {}).get("rows", [])
     return found[rows[0]].id if rows and rows[0] < len(found) else None
 
 
-_COLUMNS = (
-    "fit", "is_here", "task", "family", "parameters", "size", "need_16", "need_4", "context", "languages", "licence",
-    "precision", "sources",
-)  # fmt: skip
+_COLUMNS = ("fit", "is_here", "task", "family", "languages", "licence", "precision", "sources")
+# Kept as numbers, so that a click on the head sorts them; printf formats of a table's number column.
+_NUMBERS = {"parameters": "%.2f B", "size": "%.1f GB", "need_16": "%.1f GB", "need_4": "%.1f GB", "context": "%d"}
 
 
-def _row(entry: ModelEntry) -> dict[str, str]:
+def _row(entry: ModelEntry) -> dict[str, str | float | None]:
     needs = needs_of(entry.id)
-    full = needs.bytes_in(("bfloat16", "float16", "float32", "file"))
-    small = needs.bytes_in(("int4", "int8"))
     return {
         "name": entry.name,
         "fit": f"{_FIT_MARK[needs.verdict]} {t('models.fit_' + needs.verdict)}",
         "is_here": "●" if where(entry) else "",
         "task": t(f"models.task_{entry.task}"),
         "family": entry.family,
-        "parameters": parameters_text(entry.parameters),
-        "size": readable_bytes(entry.size_bytes) if entry.size_bytes else "",
-        "need_16": readable_bytes(full) if full else "",
-        "need_4": readable_bytes(small) if small else "",
-        "context": f"{entry.context_tokens:,}" if entry.context_tokens else "",
+        "parameters": _billions(entry.parameters),
+        "size": _billions(entry.size_bytes),
+        "need_16": _billions(needs.bytes_in(("bfloat16", "float16", "float32", "file"))),
+        "need_4": _billions(needs.bytes_in(("int4", "int8"))),
+        "context": entry.context_tokens or None,
         "languages": languages_text(entry),
         "licence": entry.licence,
         "precision": t(f"models.precision_{precision_class(entry)}"),
         "sources": source_names(entry),
     }
+
+
+def _billions(count: int | None) -> float | None:
+    return count / 1e9 if count else None

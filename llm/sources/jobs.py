@@ -131,8 +131,8 @@ class Downloads:
     def dismiss(self, model_id: str) -> None:
         """Takes an ended job off the list."""
         with self._lock:
-            if model_id not in self._running:
-                self._jobs.pop(model_id, None)
+            if model_id in self._jobs and model_id not in self._running:
+                del self._jobs[model_id]
                 self._file(model_id).unlink(missing_ok=True)
 
     def get(self, model_id: str) -> Job | None:
