@@ -84,7 +84,7 @@ def _events(request: Request, asked: Asked, options: SpeechOptions, cancel: Canc
     entry = entry_of(asked.model, request)
     check_task(entry, ("speech",), "a recording")
     model: Any = handles.load(entry)
-    if options.language and options.language not in model.languages:
+    if options.language and model.languages and options.language not in model.languages:
         raise InvalidRequest(detail=f"{entry.id} does not know the language {options.language!r}", param="language")
     try:
         for event in model.transcribe(Recording(asked.file.file, asked.name), options, cancel):

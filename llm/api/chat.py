@@ -59,7 +59,7 @@ def _events(body: ChatRequest, request: Request, cancel: Cancel) -> Iterator[Eve
         settings = replace(
             settings,
             logprobs=(body.top_logprobs or 0) if body.logprobs else None,
-            thinking=body.thinking,
+            thinking=_thinking(body),
             json_schema=_schema(body),
         )
     except ValueError as error:
@@ -85,6 +85,12 @@ def _schema(body: ChatRequest) -> dict[str, Any] | None:
     if wanted is None or wanted.type == "text":
         return None
     return dict(wanted.json_schema.schema_) if wanted.json_schema else {"type": "object"}
+
+
+def _thinking(body: ChatRequest) -> bool | None:
+    if body.thinking is None and body.chat_template_kwargs:
+        return body.chat_template_kwargs.enable_thinking
+    return body.thinking
 
 
 def _check_schema(schema: Mapping[str, Any], param: str) -> None:

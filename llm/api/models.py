@@ -34,7 +34,7 @@ def described(entry: ModelEntry) -> dict[str, Any]:
     return {
         "id": entry.id,
         "object": "model",
-        "created": int(place.stat().st_mtime) if place else 0,
+        "created": int(place.stat().st_mtime) if place and place.exists() else 0,
         "owned_by": "hearth",
         "name": entry.name,
         "task": entry.task,

@@ -111,6 +111,10 @@ class StreamOptions(Loose):
     include_usage: bool = False
 
 
+class TemplateValues(Strict):
+    enable_thinking: bool | None = None
+
+
 class Sampled(Strict):
     """What chat and completions share. The second group is accepted and has no bearing on an answer here."""
 
@@ -148,6 +152,9 @@ class ChatRequest(Sampled):
     response_format: ResponseFormat | None = None
     thinking: bool | None = None
     """For models that can both: whether to think first. Not OpenAI's."""
+
+    chat_template_kwargs: TemplateValues | None = None
+    """vLLM's way to say the same."""
 
     parallel_tool_calls: bool | None = None
     store: bool | None = None

@@ -82,5 +82,8 @@ class ModelEntry:
     citation: str = ""
     shape: Shape = Shape()
     quantisation: str = ""
+    base_url: str = ""
+    """For a model that another server runs (engine `openai`): the server's address, and the model's id there."""
+    remote_id: str = ""
     own: bool = False
     """Whether the user added it, rather than the catalogue that comes along."""

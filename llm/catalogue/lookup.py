@@ -82,7 +82,12 @@ def first_gguf(folder: Path) -> Path | None:
 
 
 def where(entry: ModelEntry) -> Path | None:
-    """Where a model's files lie complete: the .gguf for a single-file model, else the folder; None if nowhere."""
+    """Where a model's files lie complete: the .gguf for a single-file model, else the folder; None if nowhere.
+
+    A model of another server has no files; its address stands for them.
+    """
+    if entry.engine == "openai":
+        return Path(f"{entry.base_url}/{entry.remote_id}")
     return next(places(entry), None)
 
 

@@ -31,6 +31,7 @@ ENGINE_MODULES = {
     "llamacpp": "llm.engines.llamacpp",
     "transformers": "llm.engines.transformers",
     "whisper": "llm.engines.whisper",
+    "openai": "llm.engines.openai",
 }
 
 
@@ -68,7 +69,7 @@ def load(
     key = f"{path}|{wanted.device}|{wanted.precision}|{wanted.context_tokens}"
     handles = _handles()
     with handles.lock_of(key):
-        if key not in handles.loaded:
+        if key not in handles.loaded and entry.engine != "openai":
             make_room(entry, wanted, path)
         handle = _handle(key, entry, path, wanted, progress or _silent)
         handles.loaded[key] = handle
@@ -139,7 +140,7 @@ def _handle(key: str, _entry: ModelEntry, _path: Path, _plan: LoadPlan, _progres
     log.info("Loading %s from %s", _entry.id, _path.name)
     mark_used(_entry.id)
     engine = import_module(ENGINE_MODULES[_entry.engine]).load(_entry, _path, _plan, _progress)
-    if _entry.engine == "whisper":
+    if _entry.engine in ("whisper", "openai"):
         return engine
     return ChatModel(_entry, getattr(engine, "plan", _plan), engine)
 
