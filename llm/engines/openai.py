@@ -207,7 +207,7 @@ class _Answer:
         # Servers that don't count still send about a token a piece.
         usage = self.usage if self.usage.completion_tokens else Usage(self.usage.prompt_tokens, self.pieces)
         reason = _REASONS.get(self.reason, "stop") if self.reason else "cancelled"
-        yield Finished(reason, usage, Timings(0.0, self.first_s or total_s, total_s))  # type: ignore[arg-type]
+        yield Finished(reason, usage, Timings(0.0, self.first_s or total_s, total_s))
 
 
 def _tokens(logprobs: Mapping[str, Any] | None) -> tuple[Token, ...]:

@@ -10,7 +10,7 @@ import asyncio
 import json
 import queue
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -76,7 +76,7 @@ def fetched(server: Server, call: Call, cancel: Cancel | None = None) -> Any:
     return found[0]
 
 
-def events(server: Server, call: Call, cancel: Cancel) -> Iterator[Any]:
+def events(server: Server, call: Call, cancel: Cancel) -> Generator[Any, None, None]:
     """Each JSON value that the server sends, and None about every 0.2 s while it is silent; ends when cancelled.
 
     Raises:
@@ -214,7 +214,5 @@ def _said(error: Exception, server: Server) -> ModelError:
     if isinstance(error, httpx.TransportError):
         return RemoteFailed(server=server.name, detail=f"the answer broke off ({detail})")
     if isinstance(error, ValueError):
-        return RemoteFailed(
-            server=server.name, detail="what it sends is not JSON; is this an OpenAI-compatible server?"
-        )
+        return RemoteFailed(server=server.name, detail="what it sends is not JSON; does it speak OpenAI's protocol?")
     return RemoteFailed(server=server.name, detail=detail)

@@ -177,7 +177,7 @@ def test_no_json_breaks_it(served: Served, path: str, field: str, value: Any) ->
         b"\xff\xfe",
         b"[" * 100_000,
         b'{"a":' * 50_000,
-        b'{"model": "smollm2-135m-instruct-q4_1", "messages": [{"role": "user", "content": "\\ud800"}], "max_tokens": 1}',
+        b'{"model": "smollm2-135m-instruct-q4_1", "messages": [{"role": "user", "content": "\\ud800"}]}',
         b'{"model": "\\u0000", "messages": [{"role": "user", "content": "x"}]}',
         b'{"model": "x", "messages": [{"role": "user", "content": "x"}], "temperature": NaN}',
     ],
