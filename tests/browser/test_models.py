@@ -1,4 +1,4 @@
-"""The Models page in a real browser: downloads followed, paused, resumed, cancelled; a model added, loaded, unloaded."""
+"""The Models page in a real browser: downloads followed, paused and cancelled; a model added, loaded, unloaded."""
 
 from __future__ import annotations
 
