@@ -223,7 +223,7 @@ def accuracy() -> None:
 
 
 def memory(minutes: float) -> None:
-    """Peak resident memory of a process each: ours over the whole file, raw faster-whisper's up to its first segment."""
+    """Peak resident memory of a process each: ours over the whole file, the raw ones up to their first segment."""
     with tempfile.TemporaryDirectory() as folder:
         path = repeated(minutes, Path(folder))
         for name in ("loaded", "hearth", "raw-batched", "raw-sequential"):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -22,7 +24,7 @@ def rows() -> list[Segment]:
 
 
 def consistent(segments: list[Segment]) -> None:
-    for left, right in zip(segments, segments[1:], strict=False):
+    for left, right in pairwise(segments):
         assert left.end_s <= right.start_s + 1e-9
     for item in segments:
         assert item.end_s > item.start_s

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tracemalloc
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -61,7 +62,7 @@ def test_chunks_hold_the_speech_in_order_and_no_more(two_cities: Path, cutting: 
     assert all(chunk.duration_s <= cutting.longest_s + 0.1 for chunk in made)
     pieces = [piece for chunk in made for piece in chunk.pieces]
     assert all(a < b for a, b in pieces)
-    assert all(left[1] <= right[0] for left, right in zip(pieces, pieces[1:], strict=False))
+    assert all(left[1] <= right[0] for left, right in pairwise(pieces))
     heard_s = sum(b - a for a, b in pieces) / SAMPLE_RATE
     assert 0.85 * 420 < heard_s < 0.99 * 420  # the recording has short pauses only
     assert sum(len(chunk.samples) for chunk in made) == sum(b - a for a, b in pieces)
