@@ -10,7 +10,6 @@ end is shown.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,35 +17,11 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from llm.catalogue.lookup import find
-from llm.config import config
-from llm.sources import fetch
 from tests.browser.app_server import REPOSITORY, AppServer
 from tests.browser.chromium import launch
+from tests.conftest import give_starter
 
-STARTER = "smollm2-135m-instruct-q4_1"
 RESULTS = REPOSITORY / "test-results"
-
-
-@pytest.fixture(scope="session")
-def starter_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The starter chat model, fetched once and kept in HEARTH_TEST_CACHE or the default data folder."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("HEARTH_HOME", raising=False)
-        if cache := os.environ.get("HEARTH_TEST_CACHE"):
-            patch.setenv("HEARTH_HOME", cache)
-        config.cache_clear()
-        try:
-            return fetch(find(STARTER))
-        finally:
-            config.cache_clear()
-
-
-def give_starter(home: Path, starter: Path) -> None:
-    """Puts the starter model into a data folder without copying it."""
-    folder = home / "models" / STARTER
-    folder.mkdir(parents=True)
-    (folder / starter.name).symlink_to(starter)
 
 
 @pytest.fixture(scope="session")

@@ -96,6 +96,28 @@ def test_a_download_is_paused_resumed_and_cancelled(
     assert not left and not (app.home / "models" / entry.id).exists()
 
 
+def test_a_killed_app_goes_on_with_its_download(
+    models_app: tuple[AppServer, ModelEntry], page: Page, slow_index: Index
+) -> None:
+    app, entry = models_app
+    begin(page, app)
+    page.wait_for_function("document.body.innerText.match(/Parted: [2-9][.\\d]* MB of/)", timeout=ENDED)
+    page.wait_for_timeout(800)
+    app.kill()
+    app.start()
+    open_catalogue(page, app, "Parted")
+    expect(page.get_by_role("progressbar").or_(page.get_by_text("On this machine").last).first).to_be_visible(
+        timeout=ENDED
+    )
+    file = app.home / "models" / entry.id / "model.gguf"
+    for _ in range(300):
+        if file.exists():
+            break
+        page.wait_for_timeout(200)
+    assert file.stat().st_size == 6_000_000
+    assert slow_index.served["part-0"] == 1
+
+
 def test_a_model_is_added_loaded_and_unloaded(
     new_app: Callable[..., AppServer], page: Page, starter_file: Path
 ) -> None:
