@@ -192,3 +192,47 @@ class Forbidden(ModelError):
 class RemoteFailed(ModelError):
     code, status = "remote_failed", 502
     sentence = "{server} answered with an error: {detail}"
+
+
+class EmptyPicture(ModelError):
+    code, status = "empty_picture", 400
+    sentence = "{name} is empty: there is not a single byte in it."
+
+
+class NotAPicture(ModelError):
+    """`kind`: svg, html or other."""
+
+    code, status = "not_a_picture", 400
+    sentence = "{name} is not a picture that can be read here (it looks like: {kind}). Use PNG, JPEG, WebP or HEIC."
+
+
+class DamagedPicture(ModelError):
+    code, status = "damaged_picture", 400
+    sentence = "{name} is damaged or cut short ({detail})."
+
+
+class PictureTooLarge(ModelError):
+    code, status = "picture_too_large", 413
+    sentence = "{name} is too large: {size}, and {limit} is the most."
+
+
+class LinkRefused(ModelError):
+    """`reason`: scheme, address or private."""
+
+    code, status = "link_refused", 400
+    sentence = "{link} is not followed ({reason}): links to pictures are http or https and lead to public addresses."
+
+
+class LinkTooLarge(ModelError):
+    code, status = "link_too_large", 413
+    sentence = "{host} sends more than {limit}."
+
+
+class LinkFailed(ModelError):
+    code, status = "link_failed", 502
+    sentence = "{host} did not give the picture: {detail}."
+
+
+class TooManyPictures(ModelError):
+    code, status = "too_many_pictures", 400
+    sentence = "{count} pictures are too many for one question; {limit} is the most."
