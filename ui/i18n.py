@@ -10,6 +10,7 @@ from pathlib import Path
 import streamlit as st
 
 from llm.errors import ModelError
+from ui.size import readable_bytes
 
 LOCALES = Path(__file__).resolve().parent.parent / "assets" / "locales"
 LANGUAGES = {"en": "English", "zh": "中文"}
@@ -42,8 +43,11 @@ def explain(error: ModelError) -> str:
 def explain_code(code: str, values: Mapping[str, object]) -> str:
     """The same for an error that was kept as its code and values; empty when no sentence is written for it."""
     sentence = words(language()).get(f"errors.{code}", "")
+    sizes = {
+        key: readable_bytes(v) for key, v in values.items() if key.endswith("_bytes") and isinstance(v, (int, float))
+    }
     try:
-        return sentence.format_map(values)
+        return sentence.format_map({**values, **sizes})
     except (KeyError, IndexError):
         return ""
 

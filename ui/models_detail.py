@@ -118,6 +118,9 @@ def _load_now(entry: ModelEntry, plan: LoadPlan) -> None:
         bar.progress(min(1.0, done / total) if total else 0.0, t("models.loading", model=entry.name))
 
     try:
+        for row in handles.loaded():
+            if row.entry.id == entry.id and row.plan != plan and not row.active:
+                handles.unload(row.key)  # the same model in another precision or context takes its place
         handles.load(entry, plan, progress)
     except ModelError as error:
         bar.empty()

@@ -179,7 +179,9 @@ def remove_partial(model_id: str) -> None:
         left = json.loads(note.read_text(encoding="utf-8"))
         if left["whole"]:
             shutil.rmtree(left["folder"], ignore_errors=True)
-        for path in Path(left["folder"]).rglob("*.incomplete"):
+        # In Hugging Face's cache, files that are not ours belong to another program's download.
+        ours = "*.hearth.incomplete" if Path(left["folder"]).name.startswith("models--") else "*.incomplete"
+        for path in Path(left["folder"]).rglob(ours):
             path.unlink(missing_ok=True)
     shutil.rmtree(folder, ignore_errors=True)
 
@@ -200,4 +202,5 @@ def without_secrets(text: str) -> str:
     """Text without credentials in URLs and without hub tokens, for messages and logs."""
     text = re.sub(r"//[^/\s@]+@", "//", text)
     text = re.sub(r"\b(hf_|ms-)[A-Za-z0-9_-]{8,}", r"\1***", text)
-    return re.sub(r"(?i)(authorization|bearer|token)([=: ]+)[^\s,;'\"]+", r"\1\2***", text)
+    text = re.sub(r"(?i)\b(bearer|basic)\s+[^\s,;'\"]+", r"\1 ***", text)
+    return re.sub(r"(?i)\b(authorization|token)(\s*[=:]\s*)(?!bearer|basic)[^\s,;'\"]+", r"\1\2***", text)

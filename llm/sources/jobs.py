@@ -137,11 +137,13 @@ class Downloads:
 
     def get(self, model_id: str) -> Job | None:
         with self._lock:
+            self._follow_others()
             return self._jobs.get(model_id)
 
     def all(self) -> list[Job]:
         """Every job, the newest first."""
         with self._lock:
+            self._follow_others()
             return sorted(self._jobs.values(), key=lambda job: job.started_at, reverse=True)
 
     def wait(self, model_id: str, timeout_s: float | None = None) -> Job | None:
@@ -228,15 +230,26 @@ class Downloads:
         except OSError as error:
             _log.warning("the state of %s could not be kept: %s", model_id, error)
 
+    def _follow_others(self) -> None:
+        """Reads again what another process is at."""
+        for model_id, job in list(self._jobs.items()):
+            if job.active and model_id not in self._running:
+                self._jobs[model_id] = self._read(self._file(model_id)) or replace(job, state="cancelled")
+
+    @staticmethod
+    def _read(path: Path) -> Job | None:
+        try:
+            return Job(**json.loads(path.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError) as error:
+            _log.warning("%s cannot be read and is left out: %s", path.name, error)
+            return None
+
     def _restore(self) -> None:
         """Takes up the jobs of the last process: those that were at work go on. Clears abandoned leftovers."""
         for path in sorted(self._folder.glob("*.json")):
-            try:
-                job = Job(**json.loads(path.read_text(encoding="utf-8")))
-            except (OSError, ValueError, TypeError) as error:
-                _log.warning("%s cannot be read and is left out: %s", path.name, error)
-                continue
-            self._jobs[job.id] = job
+            job = self._read(path)
+            if job:
+                self._jobs[job.id] = job
         for job in list(self._jobs.values()):
             if job.active and self._is_free(self._folder / f"{job.id}.lock"):
                 self._resume(job)

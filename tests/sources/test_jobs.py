@@ -162,3 +162,22 @@ def test_leftovers_of_a_killed_fetch_without_a_job_are_cleared(home: Path, index
 def test_an_unknown_model_has_no_job(home: Path) -> None:
     with pytest.raises(UnknownModel):
         Downloads(config().models_dir).start("no-such-model")
+
+
+def test_another_process_at_work_is_followed_and_not_disturbed(home: Path, index: Index) -> None:
+    entry = known(model_in(index, size=1_000_000))
+    index.bytes_s = 700_000
+    process = subprocess.Popen([sys.executable, "-c", KILLED, entry.id], stdout=subprocess.PIPE, text=True)
+    assert process.stdout
+    for line in process.stdout:
+        if int(line) > 100_000:
+            break
+    time.sleep(1.2)
+    downloads = Downloads(config().models_dir)
+    before = downloads.get(entry.id)
+    assert before and before.state == "running" and before.done_bytes > 0
+    until(lambda: downloads.get(entry.id).done_bytes > before.done_bytes)  # type: ignore[union-attr]
+    until(lambda: downloads.get(entry.id).state == "done")  # type: ignore[union-attr]
+    process.kill()
+    process.wait()
+    assert set(index.served.values()) == {1}

