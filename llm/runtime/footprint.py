@@ -7,10 +7,11 @@ measured and the tests compare them with measurements again.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from llm.catalogue.entry import Shape
+from llm.catalogue.gguf import Tensor
 
 MIB = 1 << 20
 BYTES_PER_VALUE: Mapping[str, float] = {"float32": 4, "bfloat16": 2, "float16": 2, "int8": 1, "int4": 0.5}
@@ -89,8 +90,61 @@ def llamacpp_activations(shape: Shape) -> int:
     return 16 * MIB + LLAMACPP_UBATCH_TOKENS * width * 4 + shape.vocab * 256
 
 
-def whisper_footprint(stored_bytes: int, precision: str, stored_value_bytes: int = 2) -> Footprint:
-    """CTranslate2's Whisper: weights converted to the compute type, and the work space of one window of 30 s."""
-    ratio = BYTES_PER_VALUE.get(precision, 2) / stored_value_bytes
-    weights = int(stored_bytes * ratio)
-    return Footprint(weights, 0, int(60 * MIB + 0.5 * stored_bytes))
+def repacked_bytes(tensors: Sequence[Tensor], instruction_sets: Sequence[str]) -> int:
+    """Bytes of the matrices that llama.cpp lays out anew for the processor's vector units, beside the mapped file.
+
+    The output matrix counts, and so does an embedding that serves as one; see `ggml_repack_get_optimal_repack_type`
+    in llama.cpp's ggml/src/ggml-cpu/repack.cpp.
+    """
+    types = _repacked_types(instruction_sets)
+    has_output = any(tensor.name == "output.weight" for tensor in tensors)
+    return sum(
+        tensor.size_bytes
+        for tensor in tensors
+        if len(tensor.shape) == 2
+        and tensor.type in types
+        and tensor.shape[1] % 8 == 0
+        and not (tensor.name == "token_embd.weight" and has_output)
+    )
+
+
+def guessed_repacked_bytes(size_bytes: int, quantisation: str, instruction_sets: Sequence[str]) -> int:
+    """The same where only the file's size and quantisation are known: K_M files keep a third in finer types."""
+    name = quantisation.upper()
+    kind = next((kind for kind in _repacked_types(instruction_sets) if name.startswith(kind)), "")
+    return int(size_bytes * (0.58 if name.endswith("_M") else 0.9)) if kind else 0
+
+
+def _repacked_types(instruction_sets: Sequence[str]) -> tuple[str, ...]:
+    if "avx2" in instruction_sets:
+        return ("Q4_0", "Q4_K", "IQ4_NL")
+    return ("Q4_0", "Q4_K", "Q5_K", "Q6_K", "Q8_0", "IQ4_NL") if "asimddp" in instruction_sets else ()
+
+
+# A window of 30 s is 1500 positions of the encoder (Radford et al., arXiv:2212.04356, section 2.2).
+WHISPER_POSITIONS = 1500
+WHISPER_HEAD = 64
+_WHISPER_WIDTHS = {384: 39e6, 512: 74e6, 768: 244e6, 1024: 769e6, 1280: 1550e6}
+
+
+def whisper_width(parameters: int) -> int:
+    """Model width of the published size with about so many parameters; turbo is as wide as large."""
+    if 790e6 < parameters < 900e6:
+        return 1280
+    return min(_WHISPER_WIDTHS, key=lambda width: abs(_WHISPER_WIDTHS[width] - parameters))
+
+
+def whisper_footprint(stored_bytes: int, width: int, precision: str, windows: int) -> Footprint:
+    """CTranslate2's Whisper: float16 weights converted to `precision`, and the work space of `windows` at once.
+
+    The encoder keeps every head's attention between all positions of a window: that outweighs the model itself.
+    """
+    weights = int(stored_bytes * BYTES_PER_VALUE[precision] / 2)
+    value_bytes = 2 if precision == "float16" else 4
+    attention = (width // WHISPER_HEAD) * WHISPER_POSITIONS**2
+    layers = 8 * width * WHISPER_POSITIONS
+    return Footprint(weights, 0, WHISPER_TOOLS_BYTES + windows * (attention + layers) * value_bytes)
+
+
+WHISPER_TOOLS_BYTES = 40 * MIB
+"""Tokenizer, spectrogram and the decoded sound."""

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import glob
 import re
+import struct
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import BinaryIO, Literal, TypeAlias
 
+from llm.catalogue.checkpoint import entry_of_folder
 from llm.catalogue.entry import ModelEntry, Shape
+from llm.catalogue.gguf import read_header
 from llm.config import config
 from llm.engines.base import LoadPlan
 from llm.runtime import footprint as fp
@@ -23,6 +26,8 @@ Where: TypeAlias = Literal["cpu", "cuda", "mps"]
 
 LLAMACPP_CONTEXT_TOKENS = 8192
 """Context that the llama.cpp engine takes when none is asked for, if the model has as much."""
+WHISPER_WINDOWS_CPU, WHISPER_WINDOWS_CUDA = 4, 16
+"""Windows of 30 s that the Whisper engine decodes together."""
 CPU_RESERVE = 0.05
 """Share of the RAM that is left to the system."""
 MPS_SHARE = 0.75
@@ -93,15 +98,12 @@ def estimate(
     shape = known.shape if known.shape.layers else fp.guessed_shape(known.parameters or known.size_bytes)
     exact = path is not None and bool(known.shape.layers)
     if entry.engine == "llamacpp":
-        return _llamacpp(known, shape, plan, device, exact)
+        found = _llamacpp(known, shape, plan, device, exact)
+        if device != "cpu":
+            return found
+        return replace(found, weights_bytes=found.weights_bytes + _repacked(known, path, machine))
     if entry.engine == "whisper":
-        precision = plan.precision
-        if precision in ("auto", "file"):
-            precision = "float16" if device == "cuda" else "int8"
-        found = fp.whisper_footprint(known.size_bytes, precision)
-        return MemoryEstimate(
-            found.weights_bytes, found.kv_bytes, found.activation_bytes, device, precision, 0, path is not None
-        )
+        return _whisper(known, plan, path, device)
     return _transformers(known, shape, plan, device, exact, machine)
 
 
@@ -109,15 +111,25 @@ def _llamacpp(known: ModelEntry, shape: Shape, plan: LoadPlan, device: Where, ex
     context = plan.context_tokens or min(known.context_tokens or LLAMACPP_CONTEXT_TOKENS, LLAMACPP_CONTEXT_TOKENS)
     # The engine shares one pool of twice the context between the answers that it writes at once.
     cells = context if config().parallel == 1 else 2 * context
-    return MemoryEstimate(
-        known.size_bytes,
-        cells * fp.kv_bytes_per_token(shape),
-        fp.llamacpp_activations(shape),
-        device,
-        "file",
-        context,
-        exact,
-    )
+    kv_bytes = cells * fp.kv_bytes_per_token(shape)
+    return MemoryEstimate(known.size_bytes, kv_bytes, fp.llamacpp_activations(shape), device, "file", context, exact)
+
+
+def _repacked(known: ModelEntry, path: Path | None, machine: Hardware) -> int:
+    sets = machine.instruction_sets
+    if path is None:
+        return fp.guessed_repacked_bytes(known.size_bytes, known.quantisation, sets)
+    return sum(fp.repacked_bytes(read_header(part).tensors, sets) for part in _shards(path))
+
+
+def _whisper(known: ModelEntry, plan: LoadPlan, path: Path | None, device: Where) -> MemoryEstimate:
+    precision: str = plan.precision
+    if precision in ("auto", "file"):
+        precision = "float16" if device == "cuda" else "int8"
+    width = known.shape.hidden or fp.whisper_width(known.parameters or known.size_bytes // 2)
+    windows = WHISPER_WINDOWS_CUDA if device == "cuda" else WHISPER_WINDOWS_CPU
+    found = fp.whisper_footprint(known.size_bytes, width, precision, windows)
+    return MemoryEstimate(found.weights_bytes, 0, found.activation_bytes, device, precision, 0, path is not None)
 
 
 def _transformers(
@@ -224,23 +236,48 @@ def _measured_entry(entry: ModelEntry, path: Path | None) -> ModelEntry:
     if path is None:
         return entry
     if path.suffix.lower() == ".gguf":
-        from llm.catalogue.gguf import read_header
-
         header = read_header(path)
         size = sum(read_header(part).tensor_bytes for part in _shards(path))
         context = header.context_tokens or entry.context_tokens
         return replace(entry, size_bytes=size, shape=header.shape, context_tokens=context)
-    from llm.catalogue.checkpoint import entry_of_folder
-
     found = entry_of_folder(path)
+    shape = Shape(hidden=_ctranslate2_width(path)) if entry.engine == "whisper" else found.shape
     return replace(
         entry,
         size_bytes=found.size_bytes,
         parameters=found.parameters or entry.parameters,
-        shape=found.shape if found.shape.layers else entry.shape,
+        shape=shape if shape.layers or shape.hidden else entry.shape,
         context_tokens=found.context_tokens or entry.context_tokens,
         quantisation=found.quantisation or entry.quantisation,
     )
+
+
+def _ctranslate2_width(folder: Path) -> int:
+    """Model width out of a CTranslate2 model.bin: the embedding's second dimension; 0 where it isn't found.
+
+    Layout (ctranslate2/specs/model_spec.py, `_serialize`): version, specification's name, revision, number of
+    variables; then for each its name, rank, dimensions, type and bytes. The embedding is among the first.
+    """
+
+    def text(file: BinaryIO) -> str:
+        return file.read(struct.unpack("<H", file.read(2))[0]).rstrip(b"\0").decode()
+
+    try:
+        with (folder / "model.bin").open("rb") as file:
+            file.read(4)
+            text(file)
+            file.read(8)
+            for _ in range(16):
+                name = text(file)
+                rank = file.read(1)[0]
+                dimensions = struct.unpack(f"<{rank}I", file.read(4 * rank))
+                if name == "decoder/embeddings/weight" and rank == 2:
+                    return int(dimensions[1])
+                file.read(1)
+                file.seek(struct.unpack("<I", file.read(4))[0], 1)
+    except (OSError, struct.error, IndexError, UnicodeDecodeError):
+        return 0
+    return 0
 
 
 def _shards(path: Path) -> list[Path]:

@@ -37,8 +37,8 @@ def redact(text: str) -> str:
 
 def _announced(found: re.Match[str]) -> str:
     # "3 tokens generated" announces nothing: a bare word after a blank is a secret only if it looks like one.
-    spaced = found.group(1)[-1].isspace() and not re.search(r"[:=]\s*$", found.group(1))
-    if spaced and "bearer" not in found.group(1).lower():
+    words = found.group(1).lower()
+    if not re.search(r"[:=]\s*[\"']?$", words) and not words.startswith(("bearer", "authorization")):
         return found.group(0)
     return found.group(1) + HIDDEN
 
