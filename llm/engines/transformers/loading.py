@@ -50,6 +50,9 @@ def load(entry: ModelEntry, path: Path, plan: LoadPlan, progress: LoadProgress) 
     """
     from llm.families import checkpoint_loader
 
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.disable_progress_bar()
     progress("checking", 0, 1)
     config = read_config(path)
     loader = checkpoint_loader(config)
