@@ -11,6 +11,11 @@ ANSWER = (
 )
 
 
+@pytest.fixture(autouse=True)
+def every_event_is_drawn(monkeypatch):
+    monkeypatch.setattr(live_answer, "DRAW_EVERY_S", 0)
+
+
 def script(answer: str, upto: int, finish: bool, thinking: str = "") -> None:
     from llm.events import Progress, TextDelta, ThinkingDelta
     from ui.live_answer import LiveAnswer
