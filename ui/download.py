@@ -19,24 +19,28 @@ def download_progress(entry: ModelEntry) -> None:
     elif job.state == "failed":
         st.error(failure(job))
         st.markdown(t("download.by_hand", model=entry.name))
-        st.button(
+        row = st.container(horizontal=True)
+        row.button(
             t("download.retry"),
             icon=":material/refresh:",
             on_click=begin_download,
             args=(entry.id,),
             key=f"retry_{entry.id}",
         )
-        _discard(entry)
+        with row:
+            _discard(entry)
     elif job.state == "paused":
         st.info(t("download.paused", model=entry.name))
-        st.button(
+        row = st.container(horizontal=True)
+        row.button(
             t("download.resume"),
             icon=":material/play_arrow:",
             on_click=begin_download,
             args=(entry.id,),
             key=f"resume_{entry.id}",
         )
-        _discard(entry)
+        with row:
+            _discard(entry)
     else:
         total = job.total_bytes or entry.size_bytes
         share = min(1.0, job.done_bytes / total) if total else 0.0
@@ -49,15 +53,15 @@ def download_progress(entry: ModelEntry) -> None:
             if job.remaining_s is not None:
                 text += " · " + t("download.remaining", time=readable_seconds(job.remaining_s))
         st.progress(share, text)
-        left, right = st.columns(2)
-        left.button(
+        row = st.container(horizontal=True)
+        row.button(
             t("download.pause"),
             icon=":material/pause:",
             on_click=jobs.pause,
             args=(entry.id,),
             key=f"pause_{entry.id}",
         )
-        right.button(
+        row.button(
             t("download.cancel"),
             icon=":material/close:",
             on_click=jobs.cancel,

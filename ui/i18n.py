@@ -15,6 +15,8 @@ from ui.size import readable_bytes
 LOCALES = Path(__file__).resolve().parent.parent / "assets" / "locales"
 LANGUAGES = {"en": "English", "zh": "中文"}
 COOKIE = "hearth_lang"
+# Names inside errors that are not proper names -> the key of the visitor's word for them.
+_NAMES = {"the package index": "models.the_package_index"}
 
 
 def language() -> str:
@@ -46,8 +48,10 @@ def explain_code(code: str, values: Mapping[str, object]) -> str:
     sizes = {
         key: readable_bytes(v) for key, v in values.items() if key.endswith("_bytes") and isinstance(v, (int, float))
     }
+    named = _NAMES.get(str(values.get("source")))
+    names = {"source": words(language())[named]} if named else {}
     try:
-        return sentence.format_map({**values, **sizes})
+        return sentence.format_map({**values, **sizes, **names})
     except (KeyError, IndexError):
         return ""
 

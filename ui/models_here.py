@@ -40,10 +40,10 @@ def _holding(holding: Holding) -> None:
         st.caption(t("models.last_used", when=ago(holding.last_used)))
         for number, place in enumerate(holding.places):
             st.caption(f"{t('models.owner_' + place.owner)}: `{place.path}` · {readable_bytes(place.size_bytes)}")
-            check, remove = st.columns(2)
-            if check.button(t("models.verify"), icon=":material/fact_check:", key=f"verify_{entry.id}_{number}"):
+            row = st.container(horizontal=True)
+            if row.button(t("models.verify"), icon=":material/fact_check:", key=f"verify_{entry.id}_{number}"):
                 _verify(holding, place)
-            with remove.popover(t("models.delete"), icon=":material/delete:", key=f"delete_{entry.id}_{number}"):
+            with row.popover(t("models.delete"), icon=":material/delete:", key=f"delete_{entry.id}_{number}"):
                 _delete(holding, place, number)
         result = st.session_state.get(_CHECKED, {}).get(entry.id)
         if result:

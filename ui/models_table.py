@@ -118,6 +118,7 @@ def _table(found: list[ModelEntry]) -> str | None:
         on_select="rerun",
         selection_mode="single-row",
         key=_TABLE,
+        placeholder="",
         column_config={"name": st.column_config.TextColumn(t("models.name"), pinned=True)}
         | {name: st.column_config.TextColumn(t(f"models.{name}")) for name in _COLUMNS}
         | {name: st.column_config.NumberColumn(t(f"models.{name}"), format=form) for name, form in _NUMBERS.items()},

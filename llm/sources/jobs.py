@@ -284,6 +284,8 @@ class _Report:
         self._saved_at = 0.0
 
     def __call__(self, progress: FetchProgress) -> None:
+        if progress.stage == "done":
+            return  # the state says so when the job has let go of everything
         now = time.monotonic()
         save = now - self._saved_at >= 1.0
         if save:

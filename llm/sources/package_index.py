@@ -198,8 +198,9 @@ class _Work:
     def _failure(self, requirement: str, output: str) -> Exception:
         """What pip's output means."""
         output = base.without_secrets(output)
-        errors = [line for line in output.splitlines() if line.startswith("ERROR")] or output.splitlines()[-1:]
-        detail = " ".join(errors).removeprefix("ERROR: ").strip()[:400] or "pip said nothing"
+        lines = output.splitlines()
+        errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")] or lines[-1:]
+        detail = " ".join(". ".join(errors).split())[:400] or "pip said nothing"
         if "No space left on device" in output or "not enough space" in output:
             free_bytes = shutil.disk_usage(self.folder).free
             return DiskFull(needed_bytes=self.entry.size_bytes, free_bytes=free_bytes, path=str(self.folder))
