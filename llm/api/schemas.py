@@ -13,6 +13,28 @@ class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
+class Body(Strict):
+    """A whole request."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _is_text(cls, value: Any) -> Any:
+        """JSON can spell halves of characters, which no tokenizer and no file can take."""
+        rest = [value]
+        while rest:
+            item = rest.pop()
+            if isinstance(item, str):
+                try:
+                    item.encode()
+                except UnicodeEncodeError as error:
+                    raise ValueError("a string holds half of a character (a lone surrogate)") from error
+            elif isinstance(item, dict):
+                rest += [*item, *item.values()]
+            elif isinstance(item, list):
+                rest += item
+        return value
+
+
 class Loose(BaseModel):
     """For values that clients send back as they got them, with fields of their own."""
 
@@ -115,7 +137,7 @@ class TemplateValues(Strict):
     enable_thinking: bool | None = None
 
 
-class Sampled(Strict):
+class Sampled(Body):
     """What chat and completions share. The second group is accepted and has no bearing on an answer here."""
 
     model: str = Field(min_length=1, max_length=1024)
@@ -175,7 +197,7 @@ class CompletionRequest(Sampled):
     suffix: None = None
 
 
-class EmbeddingRequest(Strict):
+class EmbeddingRequest(Body):
     model: str = Field(min_length=1, max_length=1024)
     input: (
         Annotated[str, Field(min_length=1)]

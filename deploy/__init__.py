@@ -1,0 +1,1 @@
+"""Hearth on more than one machine. See docs/deploy.md."""
