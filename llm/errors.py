@@ -236,3 +236,23 @@ class LinkFailed(ModelError):
 class TooManyPictures(ModelError):
     code, status = "too_many_pictures", 400
     sentence = "{count} pictures are too many for one question; {limit} is the most."
+
+
+class NotEnoughMemory(OutOfMemory):
+    """Refused before loading, or ran out: there is a way in which it would fit."""
+
+    code = "not_enough_memory"
+    sentence = (
+        "{model} needs {needed} and {free} are free. It would fit in {precision} with a context of "
+        "{context_tokens} tokens ({fitting}). Choose that, or a smaller model."
+    )
+
+
+class TooBig(OutOfMemory):
+    """No precision and no context would make it fit."""
+
+    code = "too_big"
+    sentence = (
+        "{model} needs {needed} and {free} are free, and no precision or context makes it fit. "
+        "Choose a smaller model, close other programs, or unload other models."
+    )

@@ -5,10 +5,11 @@ from __future__ import annotations
 import errno
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from llm.catalogue.entry import ModelEntry
 from llm.engines.base import LoadPlan
-from llm.errors import OutOfMemory
+from llm.errors import NotEnoughMemory, OutOfMemory, TooBig
 from llm.runtime.hardware import Hardware, hardware
 from llm.runtime.memory import Choice, estimate, fits
 
@@ -105,30 +106,39 @@ def out_of_memory(
     machine: Hardware | None = None,
     given_back_bytes: int = 0,
 ) -> OutOfMemory:
-    """The error to show for a model that ran out of memory, with the numbers and a way out in `values`.
+    """The error to show for a model that ran out of memory, with the numbers and a way out.
 
-    values: model, detail (English), needed_bytes, available_bytes, precision and context_tokens of the plan
-    that would fit ("" and 0 where none does) and its `fitting_bytes`.
+    `NotEnoughMemory` names the nearest plan that fits, `TooBig` says that there is none. values: model, needed,
+    free and fitting for people to read; needed_bytes, available_bytes, fitting_bytes, precision, context_tokens.
     """
     machine = machine or hardware()
-    estimated = estimate(entry, plan, path, machine)
-    fit = fits(estimated, machine, given_back_bytes)
-    way_out = propose(entry, plan, path, machine, given_back_bytes)
-    detail = f"{gigabytes(fit.needed_bytes)} needed, {gigabytes(fit.available_bytes)} free"
-    same = way_out is not None and way_out.estimate == estimated
-    if way_out is not None and not same:
-        found = way_out.estimate
-        context = f", context {found.context_tokens}" if found.context_tokens else ""
-        detail += f"; {found.precision}{context} needs {gigabytes(found.total_bytes)}"
-    return OutOfMemory(
-        model=entry.name,
-        detail=detail,
-        needed_bytes=fit.needed_bytes,
-        available_bytes=fit.available_bytes,
-        precision=way_out.estimate.precision if way_out and not same else "",
-        context_tokens=way_out.estimate.context_tokens if way_out and not same else 0,
-        fitting_bytes=way_out.estimate.total_bytes if way_out and not same else 0,
+    fit = fits(estimate(entry, plan, path, machine), machine, given_back_bytes)
+    values: dict[str, Any] = {
+        "model": entry.name,
+        "needed": gigabytes(fit.needed_bytes),
+        "free": gigabytes(fit.available_bytes),
+        "needed_bytes": fit.needed_bytes,
+        "available_bytes": fit.available_bytes,
+    }
+    way_out = propose(
+        entry, _one_smaller(entry, plan, path, machine) if fit.ok else plan, path, machine, given_back_bytes
     )
+    if way_out is None:
+        return TooBig(**values)
+    found = way_out.estimate
+    return NotEnoughMemory(
+        **values,
+        precision=found.precision,
+        context_tokens=found.context_tokens or "-",
+        fitting=gigabytes(found.total_bytes),
+        fitting_bytes=found.total_bytes,
+    )
+
+
+def _one_smaller(entry: ModelEntry, plan: LoadPlan, path: Path | None, machine: Hardware) -> LoadPlan:
+    """The next plan down: a model that ran out although it seemed to fit must not be told to try the same again."""
+    smaller = _smaller(entry, plan, path, machine)
+    return smaller[min(1, len(smaller) - 1)]
 
 
 def gigabytes(size_bytes: int) -> str:

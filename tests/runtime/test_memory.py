@@ -12,7 +12,7 @@ import pytest
 from llm.catalogue.entry import ModelEntry, Shape
 from llm.catalogue.lookup import entries
 from llm.engines.base import LoadPlan
-from llm.errors import OutOfMemory
+from llm.errors import OutOfMemory, TooBig
 from llm.runtime.advice import check_fits, is_out_of_memory, out_of_memory, propose
 from llm.runtime.footprint import guessed_shape, kv_bytes_per_token, split_parameters, whisper_width
 from llm.runtime.hardware import Gpu, Hardware
@@ -176,7 +176,7 @@ def test_what_does_not_fit_is_refused_with_numbers_and_a_way_out() -> None:
     values = refused.value.values
     assert values["needed_bytes"] > values["available_bytes"] > values["fitting_bytes"] > 0
     assert values["precision"] in ("int8", "int4")
-    assert "GB needed" in str(refused.value) and values["precision"] in str(refused.value)
+    assert "GB are free" in str(refused.value) and values["precision"] in str(refused.value)
     check_fits(QWEN_7B, LoadPlan("cuda", "int4", 8192), machine=machine(64, 12))
 
 
@@ -190,8 +190,13 @@ def test_a_shorter_context_is_tried_before_a_smaller_precision() -> None:
 
 def test_without_a_way_out_the_error_still_has_the_numbers() -> None:
     error = out_of_memory(QWEN_7B, LoadPlan("cuda", "int4", 1024), machine=machine(64, 2))
-    assert error.values["precision"] == ""
-    assert "GB needed" in error.values["detail"]
+    assert isinstance(error, TooBig)
+    assert "GB are free" in str(error)
+
+
+def test_what_ran_out_although_it_seemed_to_fit_is_not_told_to_try_the_same_again() -> None:
+    error = out_of_memory(QWEN_7B, LoadPlan("cuda", "bfloat16", 8192), machine=machine(64, 80))
+    assert error.values["context_tokens"] == 4096
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="limits are set with setrlimit")
@@ -202,7 +207,7 @@ import resource, psutil
 from pathlib import Path
 from llm.catalogue.lookup import find
 from llm.engines.base import LoadPlan
-from llm.errors import OutOfMemory
+from llm.errors import OutOfMemory, TooBig
 from llm.runtime.advice import check_fits
 entry, path = find("smollm2-135m-instruct-q4_1"), Path({str(starter_file)!r})
 limit = psutil.Process().memory_info().vms + 450_000_000
