@@ -11,7 +11,7 @@ from llm.catalogue.lookup import where
 from llm.speech.jobs import jobs
 from llm.speech.options import SpeechOptions
 from ui.i18n import t, words
-from ui.model_picker import pick_model
+from ui.model_picker import offer_download, pick_model
 from ui.speech_input import options_panel, recordings
 from ui.speech_list import transcript_list
 from ui.speech_progress import finish, job_view, show_problems
@@ -44,6 +44,7 @@ def model() -> ModelEntry | None:
         st.warning(t("speech.no_model"))
         return None
     st.session_state[MODEL] = entry.id
+    offer_download(entry)
     return entry if where(entry) else None
 
 

@@ -55,22 +55,24 @@ def _language(languages: tuple[str, ...], value: str | None) -> str | None:
     codes = sorted(languages, key=language_name)
     first = [code for code in ("zh", "en") if code in codes]
     offered: list[str | None] = [None, *first, *(code for code in codes if code not in first)]
+    names = {None: t("speech.detect"), **{code: language_name(code) for code in languages}}
     return st.selectbox(
         t("speech.option_language"),
         offered,
         index=offered.index(value) if value in offered else 0,
-        format_func=lambda code: language_name(code) if code else t("speech.detect"),
+        format_func=names.__getitem__,
         key="speech_option_language",
         help=t("speech.option_language_help"),
     )
 
 
 def _choice(name: str, choices: tuple[str, ...], value: str) -> str:
+    names = {choice: t(f"speech.{name}_{choice}") for choice in choices}
     return st.selectbox(
         t(f"speech.option_{name}"),
         choices,
         index=choices.index(value),
-        format_func=lambda choice: t(f"speech.{name}_{choice}"),
+        format_func=names.__getitem__,
         key=f"speech_option_{name}",
         help=t(f"speech.option_{name}_help"),
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Sequence
 
 from playwright.sync_api import Browser, Playwright
 
@@ -19,7 +20,7 @@ ARGUMENTS = [
 ]
 
 
-def launch(playwright: Playwright) -> Browser:
-    """A headless browser. `HEARTH_TEST_CHROMIUM` names another executable."""
+def launch(playwright: Playwright, more: Sequence[str] = ()) -> Browser:
+    """A headless browser. `HEARTH_TEST_CHROMIUM` names another executable; `more` are its arguments."""
     executable = os.environ.get("HEARTH_TEST_CHROMIUM") or shutil.which("chromium")
-    return playwright.chromium.launch(executable_path=executable, args=ARGUMENTS)
+    return playwright.chromium.launch(executable_path=executable, args=[*ARGUMENTS, *more])
