@@ -37,7 +37,8 @@ LOADER_MODULES: list[str] = [
 def family(name: str) -> Family:
     """The conventions of one model line; a line without a module of its own follows its chat template."""
     module = FAMILY_MODULES.get(name)
-    return import_module(module).family if module else TemplateFamily(name)
+    found: Family = import_module(module).family if module else TemplateFamily(name)
+    return found
 
 
 def checkpoint_loader(config: Mapping[str, Any]) -> CheckpointLoader | None:

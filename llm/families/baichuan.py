@@ -68,9 +68,7 @@ class BaichuanFamily:
         system = "".join(words(message) for message in messages if message.role == "system")
         spoken = [message for message in messages if message.role != "system"]
         opening = [Span(system, "system")] if system else []
-        rounds = [
-            [span for message in turn for span in _spoken(message, user, assistant)] for turn in _rounds(spoken)
-        ]
+        rounds = [[span for message in turn for span in _spoken(message, user, assistant)] for turn in _rounds(spoken)]
         if isinstance(tokenizer, BaichuanTokenizer):
             rounds = _within_window(rounds, opening, tokenizer)
         spans = [*opening, *(span for turn in rounds for span in turn)]

@@ -57,9 +57,7 @@ class Alibi(Tables):
     def tables(self) -> dict[str, torch.Tensor]:
         return {"slopes": torch.tensor(alibi_slopes(self.heads))}
 
-    def forward(
-        self, hidden_states: torch.Tensor, seen: int, attention_mask: torch.Tensor | None
-    ) -> torch.Tensor:
+    def forward(self, hidden_states: torch.Tensor, seen: int, attention_mask: torch.Tensor | None) -> torch.Tensor:
         """What is added to the scores: (rows or 1, heads, new tokens, all tokens) in the states' dtype.
 
         Args:
@@ -81,7 +79,7 @@ class Alibi(Tables):
 class AlibiAttention(LlamaAttention):
     """Llama's attention without rotary positions."""
 
-    def forward(
+    def forward(  # type: ignore[override]
         self,
         hidden_states: torch.Tensor,
         position_embeddings: None,
@@ -115,7 +113,7 @@ class BaichuanAlibiModel(FillsTables, LlamaModel):
 
     def __init__(self, config: LlamaConfig) -> None:
         super().__init__(config)
-        self.rotary_emb = NoPositions()
+        self.rotary_emb = NoPositions()  # type: ignore[assignment]
         self.alibi = Alibi(config)
         for index, layer in enumerate(self.layers):
             layer.self_attn = AlibiAttention(config, index)

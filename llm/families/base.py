@@ -25,9 +25,12 @@ class RenderOptions:
 class Family(Protocol):
     """Conventions of one model line, registered under `name` in `llm.families`."""
 
-    name: str
-    thinking_tags: tuple[str, str] | None
-    """Opening and closing tag of thinking in the answer; None: the family doesn't think."""
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def thinking_tags(self) -> tuple[str, str] | None:
+        """Opening and closing tag of thinking in the answer; None: the family doesn't think."""
 
     def render(self, messages: Sequence[Message], engine: Engine, options: RenderOptions) -> list[Span]:
         """The prompt up to where the answer begins, as spans. Words are never control spans."""

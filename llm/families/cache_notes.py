@@ -7,6 +7,8 @@ the cache object would be lost or, with several answers in work, mixed up.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from transformers.cache_utils import Cache, DynamicLayer
 
@@ -31,9 +33,12 @@ def remember(cache: Cache | None, layer: int, notes: torch.Tensor) -> torch.Tens
 
 def last(cache: Cache, layer: int) -> torch.Tensor | None:
     """The notes of each row's last token, (rows, notes per token); None before the first."""
-    if len(cache.layers) <= layer or not cache.layers[layer].is_initialized:
+    if len(cache.layers) <= layer:
         return None
-    keys = cache.layers[layer].keys
+    notes: Any = cache.layers[layer]
+    if not notes.is_initialized:
+        return None
+    keys: torch.Tensor = notes.keys
     return keys[:, 0, -1] if keys.shape[-2] else None
 
 

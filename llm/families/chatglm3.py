@@ -19,9 +19,7 @@ from llm.messages import Message, ToolCallPart
 ROLE_TAGS = ("<|system|>", "<|user|>", "<|assistant|>", "<|observation|>")
 
 # The system text of the published tool example (THUDM/ChatGLM3, tools_using_demo), for tools without one.
-TOOLS_SYSTEM = (
-    "Answer the following questions as best as you can. You have access to the following tools:"
-)
+TOOLS_SYSTEM = "Answer the following questions as best as you can. You have access to the following tools:"
 
 
 class ChatGLM3Tokenizer(SentencePieceSpans):

@@ -40,13 +40,11 @@ class ChatGLMConfig(PreTrainedConfig):
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> ChatGLMConfig:
         """From config.json."""
-        result = cls(
-            bos_token_id=config["bos_token_id"],
-            eos_token_id=config["eos_token_id"],
-            pad_token_id=config.get("pad_token_id", 3),
-            tie_word_embeddings=True,
-            dtype=dtype_of(config.get("torch_dtype")),
-        )
+        result = cls(dtype=dtype_of(config.get("torch_dtype")))
+        result.bos_token_id = config["bos_token_id"]
+        result.eos_token_id = config["eos_token_id"]
+        result.pad_token_id = config.get("pad_token_id", 3)
+        result.tie_word_embeddings = True
         result.vocab_size = config["vocab_size"]
         result.hidden_size = config["hidden_size"]
         result.intermediate_size = config.get("inner_hidden_size") or 4 * config["hidden_size"]
@@ -204,7 +202,7 @@ class ChatGLMModel(ChatGLMPreTrainedModel):
         return self.word_embeddings
 
     def set_input_embeddings(self, value: nn.Module) -> None:
-        self.word_embeddings = value
+        self.word_embeddings = value  # type: ignore[assignment]
 
     def forward(
         self,
@@ -219,7 +217,8 @@ class ChatGLMModel(ChatGLMPreTrainedModel):
         use_cache = self.config.use_cache if use_cache is None else use_cache
         if use_cache and past_key_values is None:
             past_key_values = DynamicCache()
-        noted = None
+        noted: torch.Tensor | None = None
+        mask: torch.Tensor | None
         if past_key_values is not None and past_key_values.get_seq_length():
             noted = cache_notes.last(past_key_values, self.config.num_hidden_layers)
         if noted is None:

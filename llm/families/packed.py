@@ -25,6 +25,7 @@ class PackedLinear(nn.Module):
 
     def __init__(self, bias: torch.Tensor | None) -> None:
         super().__init__()
+        self.bias: torch.Tensor | None
         self.register_buffer("bias", bias)
         self.kernel: Int4Kernel | None = None
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -92,9 +93,7 @@ class QwenLoader:
             return build(network, network_config, tensors, folder, **kwargs)
         bits, zero_offset = gptq_format(quantization, folder / "config.json")
         tensors = without_zero_biases(tensors)
-        return build_packed(
-            network, network_config, tensors, folder, bits=bits, zero_offset=zero_offset, **kwargs
-        )
+        return build_packed(network, network_config, tensors, folder, bits=bits, zero_offset=zero_offset, **kwargs)
 
     def load_tokenizer(self, folder: Path, config: Mapping[str, Any]) -> QwenTokenizer:
         from llm.families import qwen_vl
@@ -180,7 +179,7 @@ def _within_window(
     kept = list(spoken[last:])
     size = len(tokenizer.encode_spans(system))
     bounds = [*openings, last] if openings and openings[0] == 0 else [0, *openings, last]
-    for begin, end in reversed(list(zip(bounds, bounds[1:], strict=False))):
+    for begin, end in reversed(list(pairwise(bounds))):
         turn = spoken[begin:end]
         spans = [span for message in turn for span in (plain("\n"), *family._turn(message, tokenizer))]
         size += len(tokenizer.encode_spans(spans))

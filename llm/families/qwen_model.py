@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import nn
 from transformers import Qwen2Config, Qwen2ForCausalLM
 from transformers.cache_utils import Cache, DynamicCache
 from transformers.masking_utils import create_causal_mask
@@ -80,7 +79,7 @@ class QwenRotaryEmbedding(Tables):
 
     def tables(self) -> dict[str, torch.Tensor]:
         """`level_freq` (levels, head size / 2), and `level_length` (levels - 1,): the longest prompt of each level."""
-        size, base = self.config.head_dim, self.config.rope_parameters["rope_theta"]
+        size, base = self.config.head_dim, (self.config.rope_parameters or {})["rope_theta"]
         exponents = torch.arange(0, size, 2, dtype=torch.float) / size
         levels = range(NTK_LEVELS if self.config.use_dynamic_ntk else 1)
         bases = [base * (2.0 ** (level + 1) - 1) ** (size / (size - 2)) for level in levels]
@@ -139,7 +138,7 @@ class QwenModel(FillsTables, Qwen2Model):
 
     def __init__(self, config: Qwen2Config) -> None:
         super().__init__(config)
-        self.rotary_emb = QwenRotaryEmbedding(config)
+        self.rotary_emb = QwenRotaryEmbedding(config)  # type: ignore[assignment]
         for index, layer in enumerate(self.layers):
             layer.self_attn = QwenAttention(config, index)
 
@@ -195,7 +194,7 @@ class QwenModel(FillsTables, Qwen2Model):
         layer = self.config.num_hidden_layers
         noted = cache_notes.last(cache, layer) if is_answer and cache is not None else None
         if noted is None:
-            noted = self.rotary_emb.level_of(position_ids[:, -1] + 1)[:, None].float()
+            noted = self.rotary_emb.level_of(position_ids[:, -1] + 1)[:, None].float()  # type: ignore[operator]
         rows, tokens = position_ids.shape
         cache_notes.remember(cache, layer, noted[:, None].expand(rows, tokens, 1))
         return noted[:, 0].long()

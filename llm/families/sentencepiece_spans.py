@@ -58,7 +58,8 @@ class SentencePieceSpans:
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text of ids, tags as they are written."""
-        text, plain = "", []
+        text = ""
+        plain: list[int] = []
         for token_id in ids:
             if token_id in self._tag_of:
                 text += self._decode_plain(plain) + self._tag_of[token_id]

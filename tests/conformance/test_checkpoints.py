@@ -73,7 +73,9 @@ def test_logits(case: Case, loaded: Any) -> None:
         assert off_by(logits[-len(recorded) :, tensors["sub_ids"].long()], recorded) <= tolerance
 
 
-@pytest.mark.parametrize("case", [case for case in ALL if {"step_logits", "step_sub_logits"} & set(case.values)], ids=str)
+@pytest.mark.parametrize(
+    "case", [case for case in ALL if {"step_logits", "step_sub_logits"} & set(case.values)], ids=str
+)
 def test_cached_steps(case: Case, loaded: Any) -> None:
     handle, tensors = loaded(case.folder), reference(case.folder)
     with torch.inference_mode():
@@ -112,7 +114,9 @@ def test_left_padded_batch(folder: str, loaded: Any) -> None:
         members = [case_named(folder, case_id) for case_id in batch["cases"]]
         ids = torch.tensor(batch["input_ids"])
         lengths = [len(case.ids) for case in members]
-        mask = torch.tensor([[int(column >= ids.shape[1] - length) for column in range(ids.shape[1])] for length in lengths])
+        mask = torch.tensor(
+            [[int(column >= ids.shape[1] - length) for column in range(ids.shape[1])] for length in lengths]
+        )
         inputs = {name: value for case in members for name, value in inputs_of(handle, case).items()}
         with torch.inference_mode():
             logits = handle.model(ids, attention_mask=mask, **inputs).logits[:, -1]
