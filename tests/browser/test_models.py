@@ -83,7 +83,7 @@ def test_a_download_is_paused_resumed_and_cancelled(
 ) -> None:
     app, entry = models_app
     begin(page, app)
-    page.wait_for_function("document.body.innerText.match(/Parted: [2-9][.\\d]* MB of/)", timeout=ENDED)
+    page.wait_for_function("document.body.innerText.match(/Parted: [3-9][.\\d]* MB of/)", timeout=ENDED)
     page.get_by_role("button", name="Pause").click()
     expect(page.get_by_text("is paused")).to_be_visible(timeout=ENDED)
     page.get_by_role("button", name="Go on").click()
@@ -101,7 +101,7 @@ def test_a_killed_app_goes_on_with_its_download(
 ) -> None:
     app, entry = models_app
     begin(page, app)
-    page.wait_for_function("document.body.innerText.match(/Parted: [2-9][.\\d]* MB of/)", timeout=ENDED)
+    page.wait_for_function("document.body.innerText.match(/Parted: [3-9][.\\d]* MB of/)", timeout=ENDED)
     page.wait_for_timeout(800)
     app.kill()
     app.start()
