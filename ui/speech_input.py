@@ -55,7 +55,7 @@ def _language(languages: tuple[str, ...], value: str | None) -> str | None:
     codes = sorted(languages, key=language_name)
     first = [code for code in ("zh", "en") if code in codes]
     offered: list[str | None] = [None, *first, *(code for code in codes if code not in first)]
-    names = {None: t("speech.detect"), **{code: language_name(code) for code in languages}}
+    names: dict[str | None, str] = {None: t("speech.detect"), **{code: language_name(code) for code in languages}}
     return st.selectbox(
         t("speech.option_language"),
         offered,

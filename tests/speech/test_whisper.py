@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from llm.catalogue.entry import ModelEntry
+from llm.catalogue.lookup import find
 from llm.engines import whisper_convert
 from llm.engines.base import Cancel, LoadPlan
 from llm.engines.whisper import SpeechModel, load
@@ -211,6 +212,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory, whisper_folder: Path) -
 
 def test_a_transformers_checkpoint_is_converted_once(checkpoint: Path, home: Path, two_cities: Path):
     stages: list[str] = []
+    assert (find(checkpoint).engine, find(checkpoint).task) == ("whisper", "speech")
     model = load(ENTRY, checkpoint, LoadPlan(device="cpu"), lambda stage, *_: stages.append(stage))
     assert model.runtime == "ctranslate2"
     assert "converted" in model.plan.reason
