@@ -154,7 +154,7 @@ def many_streams(loaded: TransformersEngine, tokens: int, rounds: int) -> None:
                 prompts = [some_prompt(loaded.model, i, PROMPT_TOKENS + 7 * i) for i in range(streams)]
                 results[name] = best(
                     lambda engine=engine, prompts=prompts: through_engine(engine, prompts, tokens), results.get(name)
-                )  # type: ignore[misc]  # noqa: E501
+                )
         for name, run in results.items():
             print(f"  {streams} x {name:30}{run.tokens_per_s:8.1f} tokens/s  slowest first {run.first_token_s:6.3f} s")
     for engine in ways.values():

@@ -48,9 +48,9 @@ def load(entry: ModelEntry, path: Path, plan: LoadPlan, progress: LoadProgress) 
         CorruptModel: a file is missing or damaged; names it.
         OutOfMemory: the weights don't fit.
     """
-    from llm.families import checkpoint_loader
-
     from transformers.utils import logging as transformers_logging
+
+    from llm.families import checkpoint_loader
 
     transformers_logging.disable_progress_bar()
     progress("checking", 0, 1)
