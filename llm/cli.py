@@ -166,9 +166,11 @@ def _groups() -> None:
     """The commands that have commands."""
     from llm.cli_keys import keys
     from llm.cli_models import models
+    from llm.cli_servers import servers
 
     app.add_typer(models, name="models")
     app.add_typer(keys, name="keys")
+    app.add_typer(servers, name="servers")
 
 
 _groups()
