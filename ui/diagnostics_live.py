@@ -100,6 +100,8 @@ def _chart(history: deque[dict[str, Any]], lines: dict[str, str]) -> None:
     """Lines over minutes before now, 0 to 100."""
     import altair as alt
 
+    if len(lines) == 1:
+        st.caption(*lines.values())
     now = history[-1]["at"]
     points = [
         {"minutes": (sample["at"] - now) / 60, "value": sample[key], "line": label}
@@ -118,8 +120,8 @@ def _chart(history: deque[dict[str, Any]], lines: dict[str, str]) -> None:
                 axis=alt.Axis(format="d", tickCount=6),
             ),
             y=alt.Y("value:Q", title=None, scale=alt.Scale(domain=[0, 100])),
-            color=alt.Color("line:N", title=None, legend=alt.Legend(orient="top")),
+            color=alt.Color("line:N", title=None, legend=alt.Legend(orient="top") if len(lines) > 1 else None),
         )
-        .properties(height=150)
+        .properties(height=220)
     )
     st.altair_chart(chart)

@@ -114,6 +114,9 @@ def _llamacpp() -> dict[str, Any]:
 
 
 def _self_test() -> dict[str, Any]:
+    # Read by the BLAS libraries when numpy is imported: their own threads would fight with the test's.
+    for name in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"):
+        os.environ[name] = "1"
     from llm.runtime.self_test import measure
 
     return measure().to_dict()

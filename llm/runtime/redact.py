@@ -47,7 +47,9 @@ def hide_home(text: str) -> str:
     """Paths below the home folder begin with `~`, and other people's home folders lose their names."""
     for home in _homes():
         text = re.sub(re.escape(home) + r"(?=$|[\\/\s\"':;,)\]])", "~", text)
-    return re.sub(r"((?:/home/|/Users/|[A-Za-z]:\\+Users\\+))[^\\/\s\"':]+", r"\1" + HIDDEN, text)
+    return re.sub(
+        r"((?:(?<![\w.~\-])/home/|(?<![\w.~\-])/Users/|[A-Za-z]:\\+Users\\+))[^\\/\s\"':]+", r"\1" + HIDDEN, text
+    )
 
 
 def hide_names(text: str) -> str:

@@ -116,6 +116,7 @@ def test_other_people_s_home_folders_lose_their_names() -> None:
     assert cleaned("/home/alice/models") == "/home/***/models"
     assert cleaned(r"C:\Users\Alice\models") == r"C:\Users\***\models"
     assert cleaned("/Users/alice/x") == "/Users/***/x"
+    assert cleaned("/srv/home/hearth.log") == "/srv/home/hearth.log"
 
 
 def test_the_machine_s_and_the_user_s_names_go(monkeypatch: pytest.MonkeyPatch) -> None:
