@@ -1,6 +1,6 @@
 """Speed of the transformers engine beside its peers: the same weights, prompts and machine, in one run.
 
-    python -m benchmarks.transformers_engine [checkpoint folder] [--precision bfloat16] [--tokens 96]
+    python -m benchmarks.transformers_engine [checkpoint folder] [--precision bfloat16] [--parts one many turns]
 
 Without a folder, random weights in the shape of SmolLM2-135M are used: speed does not depend on what they say.
 Prints tokens/s and the time to the first token of
@@ -122,7 +122,8 @@ def with_policy(loaded: TransformersEngine, policy: Policy, parallel: int) -> Tr
     return TransformersEngine(loaded.entry, loaded.model, HFSpanTokenizer(loaded.tokenizer), loaded.plan, scheduler)
 
 
-def one_stream(loaded: TransformersEngine, alone: TransformersEngine, tokens: int, rounds: int) -> None:
+def one_stream(loaded: TransformersEngine, tokens: int, rounds: int) -> None:
+    alone = with_policy(loaded, Policy(False, 1, ""), 1)
     ids = some_prompt(loaded.model, 0)
     peers: dict[str, Callable[[], Run]] = {
         "generate": lambda: through_generate(loaded.model, ids, tokens),
@@ -137,6 +138,7 @@ def one_stream(loaded: TransformersEngine, alone: TransformersEngine, tokens: in
     for name, run in results.items():
         share = run.tokens_per_s / results["generate"].tokens_per_s
         print(f"  {name:34}{run.tokens_per_s:8.1f} tokens/s  {share:5.2f} x generate  first {run.first_token_s:6.3f} s")
+    alone._scheduler.close()
 
 
 def many_streams(loaded: TransformersEngine, tokens: int, rounds: int) -> None:
@@ -204,6 +206,7 @@ def main() -> None:
     parser.add_argument("--precision", default="auto")
     parser.add_argument("--tokens", type=int, default=96)
     parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--parts", nargs="+", default=["one", "many", "turns"], choices=["one", "many", "turns"])
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = arguments.folder or random_checkpoint(Path(temporary))
@@ -211,11 +214,12 @@ def main() -> None:
         plan = LoadPlan(precision=arguments.precision)
         loaded: Any = load(entry, folder, plan, lambda stage, done, total: None)
         print(f"torch {torch.__version__}, {torch.get_num_threads()} threads. {loaded.plan.reason}\n{loaded.batching}")
-        alone = with_policy(loaded, Policy(False, 1, ""), 1)
-        one_stream(loaded, alone, arguments.tokens, arguments.rounds)
-        alone._scheduler.close()
-        many_streams(loaded, arguments.tokens, arguments.rounds)
-        conversation(loaded, 10)
+        if "one" in arguments.parts:
+            one_stream(loaded, arguments.tokens, arguments.rounds)
+        if "many" in arguments.parts:
+            many_streams(loaded, arguments.tokens, arguments.rounds)
+        if "turns" in arguments.parts:
+            conversation(loaded, 10)
         loaded.close()
 
 
