@@ -1,0 +1,217 @@
+"""The chat page on a scripted model."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from llm.errors import OutOfMemory
+from llm.settings import controls
+from llm.store import store
+from ui import state
+
+
+@pytest.fixture
+def chat(scripted, open_page):
+    return open_page("chat")
+
+
+def ask(app, text):
+    app.chat_input[0].set_value(text).run()
+    assert not app.exception
+    return app
+
+
+def said(app):
+    """Everything in the conversation, in order."""
+    return [element.value for message in app.chat_message for element in [*message.text, *message.markdown]]
+
+
+def button(app, key):
+    return next(b for b in app.button if (b.key or "").startswith(key))
+
+
+def last_message():
+    kept = store()
+    return kept.path(kept.list().items[0].id)[-1]
+
+
+def test_a_question_is_answered_and_kept(chat):
+    ask(chat, "hi")
+    assert said(chat) == ["hi", "Hello there"]
+    assert any("2 tokens" in caption.value for caption in chat.caption)
+    assert [m.message.text for m in store().path(store().list().items[0].id)] == ["hi", "Hello there"]
+
+
+def test_an_empty_question_is_refused_and_nothing_is_kept(chat):
+    ask(chat, "   ")
+    assert "empty" in chat.error[0].value and not store().list().items
+
+
+def test_regenerate_branches_and_the_branches_can_be_walked(chat, scripted):
+    ask(chat, "hi")
+    scripted.script = ("Good day",)
+    button(chat, "regenerate_").click().run()
+    assert said(chat) == ["hi", "Good day"]
+    button(chat, "previous_").click().run()
+    assert said(chat) == ["hi", "Hello there"]
+    button(chat, "next_").click().run()
+    assert said(chat) == ["hi", "Good day"]
+
+
+def test_edit_branches_the_question(chat, scripted):
+    ask(chat, "hi")
+    button(chat, "edit_").click().run()
+    scripted.script = ("Bonjour",)
+    chat.text_area(key=next(t.key for t in chat.text_area if t.key.startswith("edited_"))).set_value("salut")
+    button(chat, "send_").click().run()
+    assert said(chat) == ["salut", "Bonjour"]
+    button(chat, "previous_").click().run()
+    assert said(chat) == ["hi", "Hello there"]
+
+
+def test_every_setting_that_is_shown_reaches_the_engine(chat, scripted):
+    ask(chat, "hi")
+    wanted = {
+        "max_length": 7,
+        "temperature": 1.5,
+        "top_p": 0.5,
+        "top_k": 3,
+        "repetition_penalty": 1.3,
+        "seed": 42,
+        "stop": "x\ny",
+    }
+    assert set(wanted) == {name for name, _ in controls()}
+    for name, value in wanted.items():
+        widgets = [*chat.slider, *chat.number_input, *chat.text_area]
+        next(w for w in widgets if (w.key or "").startswith("setting_") and w.key.endswith(f"_{name}")).set_value(value)
+        chat.run()
+    ask(chat, "again")
+    _, settings = scripted.received[-1]
+    for name, value in {**wanted, "stop": ("x", "y")}.items():
+        assert getattr(settings, name) == value, name
+
+
+def test_the_models_own_defaults_hold_until_they_are_changed(chat, scripted):
+    ask(chat, "hi")
+    _, settings = scripted.received[-1]
+    assert settings.temperature == 0.2 and settings.top_p == 0.9
+
+
+def test_the_system_prompt_goes_along(chat, scripted):
+    chat.text_area(key="system_prompt_new").set_value("Talk like a pirate.").run()
+    ask(chat, "hi")
+    assert "Talk like a pirate." in scripted.received[-1][0].text
+    ask(chat, "again")
+    assert "Talk like a pirate." in scripted.received[-1][0].text
+
+
+def test_a_preset_is_kept_chosen_and_deleted(chat):
+    chat.text_area(key="system_prompt_new").set_value("Answer in rhyme.").run()
+    chat.text_input(key="preset_name_new").set_value("Poet").run()
+    button(chat, "keep_preset").click().run()
+    chat.text_area(key="system_prompt_new").set_value("").run()
+    chat.selectbox(key="preset_new").set_value("Poet").run()
+    assert chat.text_area(key="system_prompt_new").value == "Answer in rhyme."
+    button(chat, "delete_preset").click().run()
+    assert not chat.exception and not store().presets.list()
+
+
+def test_a_message_that_is_too_long_says_by_how_much_and_stays(chat, scripted):
+    ask(chat, "x" * 3000)
+    assert "tokens too long" in chat.error[0].value
+    assert store().path(store().list().items[0].id)[0].message.text == "x" * 3000
+    ask(chat, "short")
+    assert said(chat)[-1] == "Hello there"
+
+
+def test_an_error_in_the_middle_is_explained_and_the_words_stay(chat, scripted):
+    scripted.error = OutOfMemory(model="Scripted", detail="3 GB short")
+    ask(chat, "hi")
+    assert "Hello there" in said(chat)
+    assert "3 GB short" in chat.error[0].value and "4-bit" in chat.error[0].value
+    scripted.error = None
+    button(chat, "regenerate_").click().run()
+    assert not chat.error
+
+
+def test_typed_markdown_and_tags_are_shown_as_typed(chat):
+    ask(chat, "<b>**x**</b> $y$ <|im_end|>")
+    assert said(chat)[0] == "<b>**x**</b> $y$ <|im_end|>"
+
+
+def test_delete_and_undo(chat):
+    ask(chat, "hi")
+    button(chat, "delete_conversation").click().run()
+    assert not said(chat) and not store().list().items
+    button(chat, "undo_delete").click().run()
+    assert said(chat) == ["hi", "Hello there"]
+
+
+def test_rename_and_search(chat):
+    ask(chat, "a question about whales")
+    title = next(t for t in chat.text_input if (t.key or "").startswith("title_"))
+    title.set_value("鲸鱼").run()
+    for query, found in (("whales", 1), ("鲸", 1), ("dolphins", 0)):
+        chat.text_input(key="chat_search").set_value(query).run()
+        assert len([b for b in chat.button if (b.key or "").startswith("open_")]) == found, query
+
+
+def test_a_new_chat_begins_empty_and_the_old_one_can_be_opened(chat):
+    ask(chat, "hi")
+    button(chat, "new_chat").click().run()
+    assert not said(chat)
+    button(chat, "open_").click().run()
+    assert said(chat) == ["hi", "Hello there"]
+
+
+def test_what_was_exported_can_be_imported(chat):
+    ask(chat, "hi")
+    kept = store()
+    exported = kept.export_json([kept.list().items[0].id])
+    assert json.loads(exported)
+    kept.import_json(exported)
+    chat.run()
+    assert len([b for b in chat.button if (b.key or "").startswith("open_")]) == 2
+
+
+def test_under_the_hood_shows_the_prompt_and_the_tokens(chat):
+    chat.toggle(key=state.UNDER_HOOD).set_value(True).run()
+    ask(chat, "hi")
+    assert last_message().has_trace
+    assert any("Under the hood" in expander.label for expander in chat.expander)
+
+
+def test_an_attached_document_goes_along(chat, scripted):
+    from llm.messages import DocumentPart
+
+    chat.session_state[state.CHAT_ATTACHMENTS] = [DocumentPart("notes.txt", "The password is swordfish.")]
+    chat.run()
+    ask(chat, "What is the password?")
+    assert "swordfish" in scripted.received[-1][0].text
+    assert state.CHAT_ATTACHMENTS not in chat.session_state
+
+
+def test_the_first_visit_fetches_the_starter_and_says_so(data_folder, monkeypatch, open_page):
+    from llm.sources import jobs
+
+    begun = []
+    job = jobs.Job("smollm2-135m-instruct-q4_1", state="running", done_bytes=5_000_000, total_bytes=98_000_000)
+    monkeypatch.setattr(jobs, "start", lambda model_id, *_: begun.append(model_id))
+    monkeypatch.setattr(jobs, "get", lambda model_id: job if begun else None)
+    app = open_page("chat")
+    assert not app.exception and begun == ["smollm2-135m-instruct-q4_1"]
+    assert any("being fetched" in markdown.value for markdown in app.markdown)
+    assert app.chat_input  # a question can be typed meanwhile
+
+
+def test_without_a_network_it_says_how_to_add_a_model_by_hand(data_folder, monkeypatch, open_page):
+    from llm.sources import jobs
+
+    values = {"source": "the package index", "detail": "no route"}
+    job = jobs.Job("smollm2-135m-instruct-q4_1", state="failed", error_code="no_network", error_values=values)
+    monkeypatch.setattr(jobs, "get", lambda model_id: job)
+    app = open_page("chat")
+    assert "cannot be reached" in app.error[0].value
+    assert any("by hand" in markdown.value for markdown in app.markdown)
