@@ -31,6 +31,8 @@ from llm.config import config
 from llm.engines.base import LoadPlan
 from llm.engines.whisper import SpeechModel, load
 from llm.sources import fetch
+from llm.speech.audio import SAMPLE_RATE, blocks
+from llm.speech.chunks import BATCHED, chunks
 from llm.speech.jobs import Job
 from llm.speech.options import SpeechOptions
 from llm.speech.transcriber import Recording
@@ -173,8 +175,6 @@ def repeated(minutes: float, folder: Path) -> Path:
     import av
     import numpy as np
 
-    from llm.speech.audio import SAMPLE_RATE, blocks
-
     path = folder / f"{minutes:g}min.mp3"
     whole = np.concatenate(list(blocks(samples.two_cities(), "two_cities.wav")))
     left, at = round(minutes * 60 * SAMPLE_RATE), 0
@@ -223,10 +223,13 @@ def accuracy() -> None:
 
 
 def memory(minutes: float) -> None:
-    """Peak resident memory of a process each: ours over the whole file, the raw ones up to their first segment."""
+    """Peak resident memory of a process each: ours over the whole file, the raw ones up to their first segment.
+
+    `cut` is ours without the recogniser: decoding and finding speech, which is what could grow with the file.
+    """
     with tempfile.TemporaryDirectory() as folder:
         path = repeated(minutes, Path(folder))
-        for name in ("loaded", "hearth", "raw-batched", "raw-sequential"):
+        for name in ("loaded", "cut", "hearth", "raw-batched", "raw-sequential"):
             subprocess.run([sys.executable, __file__, "peak", "--peers", name, "--file", str(path)], check=True)
 
 
@@ -239,7 +242,10 @@ def peak(name: str, path: Path) -> None:
         next(iter(raw_model().transcribe(str(path), beam_size=1, language="en", vad_filter=True)[0]))
     else:
         model = hearth_model()
-        if name == "hearth":
+        if name == "cut":
+            for _ in chunks(blocks(path, path.name), BATCHED):
+                pass
+        elif name == "hearth":
             options = SpeechOptions(beam_size=1, language="en", word_timestamps=False)
             for _ in model.transcribe(path, options):
                 pass

@@ -8,21 +8,20 @@ import streamlit as st
 
 from llm.catalogue.entry import ModelEntry
 from llm.catalogue.lookup import where
-from llm.speech.jobs import jobs
 from llm.speech.options import SpeechOptions
 from ui.i18n import t, words
 from ui.model_picker import offer_download, pick_model
 from ui.speech_input import options_panel, recordings
 from ui.speech_list import transcript_list
 from ui.speech_progress import finish, job_view, show_problems
-from ui.speech_state import current_transcript, owner, start, start_again
+from ui.speech_state import current_job, current_transcript, start, start_again
 
 MODEL = "speech.model"
 LANGUAGES = tuple(sorted(key.split(".", 1)[1] for key in words("en") if key.startswith("languages.")))
 
 
 def main() -> None:
-    job = jobs().of(owner())
+    job = current_job()
     if job is not None and not job.active:
         finish(job)
         job = None
@@ -31,9 +30,9 @@ def main() -> None:
     st.title(t("speech.heading"))
     if job is not None:
         job_view(job)
-    elif shown is not None:
-        result(*shown)
-    else:
+    if shown is not None:
+        result(*shown, busy=job is not None)
+    elif job is None:
         form()
 
 
@@ -66,7 +65,7 @@ def form() -> None:
         st.rerun()
 
 
-def result(item: Any, transcription: Any) -> None:
+def result(item: Any, transcription: Any, busy: bool) -> None:
     from ui import speech_editor, speech_result
 
     st.set_page_config(layout="wide")
@@ -84,7 +83,7 @@ def result(item: Any, transcription: Any) -> None:
             heat = st.slider(t("speech.option_temperature"), 0.0, 1.0, 0.4, 0.1, key="speech_retry_temperature")
 
     def retry(start_s: float, end_s: float) -> None:
-        if there and entry is not None:
+        if there and entry is not None and not busy:
             options = SpeechOptions().with_values(transcription.options).retry(heat, transcription.language)
             start_again(item, transcription, (start_s, end_s), options, lambda: open_model(entry))
 

@@ -16,6 +16,7 @@ from llm.store import Store, Transcript
 from ui.state import OWNER, kept
 
 TRANSCRIPT = "speech.transcript"
+JOB = "speech.job"
 OPTIONS = "speech.options"
 PROBLEMS = "speech.problems"
 DELETED = "speech.deleted"
@@ -49,6 +50,16 @@ def current_transcript() -> tuple[Transcript, Transcription] | None:
     return None
 
 
+def current_job() -> Job | None:
+    """The job that this visitor began: the session's, or after a reload the one that the address names."""
+    job = jobs().get(st.session_state.get(JOB) or st.query_params.get("job", ""), owner())
+    if job is None:
+        st.query_params.pop("job", None)
+    else:
+        st.session_state[JOB] = st.query_params["job"] = job.id
+    return job
+
+
 def change(item: Transcript, before: Transcription, segments: Sequence[Segment]) -> None:
     """Saves other segments; `undo` brings the ones before back."""
     remember_for_undo(before)
@@ -68,7 +79,7 @@ def undo(transcript_id: str) -> None:
 def start(recordings: Sequence[Recording], options: SpeechOptions, model: OpenModel) -> Job:
     """Begins to transcribe; each file becomes a transcript of the visitor's."""
     st.session_state.pop(PROBLEMS, None)
-    return jobs().start(recordings, options, owner(), model, _keep_new(kept()))
+    return _begun(jobs().start(recordings, options, owner(), model, _keep_new(kept())))
 
 
 def start_again(
@@ -79,7 +90,12 @@ def start_again(
     path = store.attachments.path(item.audio_sha256 or "")
     remember_for_undo(before)
     recording = Recording(path, item.title, *passage)
-    return jobs().start([recording], options, owner(), model, _keep_passage(store, item.id, passage))
+    return _begun(jobs().start([recording], options, owner(), model, _keep_passage(store, item.id, passage)))
+
+
+def _begun(job: Job) -> Job:
+    st.session_state[JOB] = job.id
+    return job
 
 
 def _keep_new(store: Store) -> Keep:

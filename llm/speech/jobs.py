@@ -176,10 +176,10 @@ class Jobs:
         threading.Thread(target=job.run, args=(open_model, keep, self._turn), name="transcription", daemon=True).start()
         return job
 
-    def of(self, owner: str) -> Job | None:
-        """The newest job of somebody's that runs or whose end nobody has seen."""
-        mine = [job for job in self._jobs.values() if job.owner == owner and (job.active or not job.seen)]
-        return mine[-1] if mine else None
+    def get(self, job_id: str, owner: str) -> Job | None:
+        """A job of that owner's which runs, or whose end nobody has seen."""
+        job = self._jobs.get(job_id)
+        return job if job is not None and job.owner == owner and (job.active or not job.seen) else None
 
 
 @cache

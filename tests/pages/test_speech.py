@@ -19,7 +19,7 @@ from llm.catalogue.entry import ModelEntry
 from llm.catalogue.toml_file import write_entries
 from llm.engines.base import Cancel
 from llm.runtime import handles
-from llm.speech.jobs import jobs
+from llm.speech.jobs import Job, jobs
 from llm.speech.options import SpeechOptions, controls
 from llm.speech.segments import Segment, SpeechFinished, SpeechProgress, SpeechStarted, Transcription, Word
 from llm.speech.transcriber import Recording
@@ -91,10 +91,14 @@ def transcribe(app: AppTest, *files: tuple[str, bytes, str]) -> AppTest:
     app.file_uploader(key="speech_files").set_value(list(files)).run()
     checked(app.button(key="speech_start").click().run())
     deadline = time.monotonic() + 20
-    while (job := jobs().of("local")) is not None and job.active:
+    while any(job.active for job in running()):
         assert time.monotonic() < deadline
         time.sleep(0.02)
     return checked(app.run())
+
+
+def running() -> list[Job]:
+    return list(jobs()._jobs.values())
 
 
 def titles() -> list[str]:
@@ -260,7 +264,7 @@ def test_another_try_takes_the_place_of_the_passage(recorder: Recorder):
 
     again()
     deadline = time.monotonic() + 20
-    while (job := jobs().of("local")) is not None and job.active:
+    while any(job.active for job in running()):
         assert time.monotonic() < deadline
         time.sleep(0.02)
     value = Transcription.of(store().transcripts.get(kept).payload)

@@ -81,12 +81,12 @@ def test_progress_can_be_read_while_it_works():
     file = job.files[0]
     assert (file.state, [segment.text for segment in file.segments]) == ("running", ["one", "two"])
     assert file.speed > 0 and file.remaining_s > 0
-    assert jobs.of("me") is job and jobs.of("you") is None
+    assert jobs.get(job.id, "me") is job and jobs.get(job.id, "you") is None
     model.step.release(5)
     wait(lambda: not job.active)
-    assert jobs.of("me") is job  # until its end was seen
+    assert jobs.get(job.id, "me") is job  # until its end was seen
     job.seen = True
-    assert jobs.of("me") is None
+    assert jobs.get(job.id, "me") is None
 
 
 def test_cancel_keeps_what_is_done_and_skips_the_rest():
