@@ -146,9 +146,9 @@ def _transformers(
     value_bytes = 4 if device == "cpu" and precision in ("int8", "int4", "float32") else 2
     if precision == "float32":
         value_bytes = 4
-    weights = (
-        known.size_bytes if precision == "file" else fp.transformers_weights(parameters, shape, precision, value_bytes)
-    )
+    packed = precision == "file" and not known.size_bytes
+    stored = ("int8" if "8" in known.quantisation else "int4") if packed else precision
+    weights = known.size_bytes if stored == "file" else fp.transformers_weights(parameters, shape, stored, value_bytes)
     return MemoryEstimate(
         weights,
         context * fp.kv_bytes_per_token(shape, value_bytes),

@@ -59,7 +59,8 @@ def tokens_per_s(entry: ModelEntry, precision: str, speed: Speed) -> float:
     """Tokens a second of one answer near the beginning of a conversation, on the CPU."""
     parameters = entry.parameters or entry.size_bytes
     shape = entry.shape if entry.shape.layers else fp.guessed_shape(parameters)
-    weight_bytes = entry.size_bytes if precision == "file" else parameters * fp.BYTES_PER_VALUE[precision]
+    stored = entry.size_bytes or parameters * fp.INT4_BYTES
+    weight_bytes = stored if precision == "file" else parameters * fp.BYTES_PER_VALUE[precision]
     if entry.engine == "llamacpp":
         name = entry.quantisation.upper()
         operations = next((cost for start, cost in _OPERATIONS.items() if name.startswith(start)), _USUAL_OPERATIONS)
