@@ -155,6 +155,14 @@ def serve(
 
 
 @app.command()
+def password() -> None:
+    """Makes the hash of a password for HEARTH_LOGINS. Example: [bold]python -m llm password[/bold]"""
+    from llm.logins import hashed
+
+    typer.echo(hashed(typer.prompt("Password", hide_input=True, confirmation_prompt=True, err=True)))
+
+
+@app.command()
 def doctor(as_json: AsJson = False) -> int:
     """Says whether this machine is ready. Example: [bold]python -m llm doctor[/bold]"""
     from llm.runtime.doctor import main as examine

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import streamlit as st
 from streamlit.navigation.page import StreamlitPage
 from streamlit.runtime.pages_manager import PagesManager
 
-from ui import style
+from llm.sources import jobs
+from ui import login, style
 from ui.i18n import COOKIE, LANGUAGES, language, t
 from ui.remember import remember
 from ui.state import LANGUAGE
@@ -33,17 +32,20 @@ def own_navigation() -> None:
 
 
 def navigation() -> StreamlitPage:
-    """The page that the visitor is on, ready to run, with the menu drawn."""
+    """The page that the visitor is on, ready to run, with the menu drawn; the login where one is needed."""
+    if (asking := login.gate()) is not None:
+        return asking
+    jobs.downloads()  # what a killed process left half done goes on with the first visit
     chosen = st.navigation(
         [
             st.Page(file, title=t(f"app.{stem(file)}"), icon=icon, default=file == "pages/home.py")
             for file, icon in PAGES
-            if Path(file).exists()
         ]
     )
     st.set_page_config(page_title=f"{chosen.title} · Hearth", page_icon="🔥", layout="centered")
     style.apply()
     _language_switch()
+    login.leave()
     return chosen
 
 

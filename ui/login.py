@@ -1,0 +1,74 @@
+"""Who is there: asked as soon as the server listens to other machines. Each login sees its own conversations."""
+
+from __future__ import annotations
+
+import streamlit as st
+from streamlit.navigation.page import StreamlitPage
+
+from llm import logins
+from llm.api.guard import is_loopback
+from ui.i18n import t
+from ui.state import OWNER
+
+
+def gate() -> StreamlitPage | None:
+    """The page that asks who is there; None when nobody needs to be asked, or the visitor has said."""
+    if is_loopback(st.get_option("server.address") or ""):
+        return None
+    if _by_provider():
+        if st.user.is_logged_in:
+            st.session_state[OWNER] = f"oidc:{st.user.get('email') or st.user.get('sub')}"[:200]
+            return None
+    elif OWNER in st.session_state:
+        return None
+    return st.navigation([st.Page(ask, title=t("login.title"), icon=":material/lock:")], position="hidden")
+
+
+def leave() -> None:
+    """A way out, in the sidebar, for those who logged in."""
+    if OWNER in st.session_state and st.sidebar.button(t("login.leave"), icon=":material/logout:"):
+        st.session_state.clear()
+        if _by_provider():
+            st.logout()
+        st.rerun()
+
+
+def ask() -> None:
+    """The login page."""
+    st.set_page_config(page_title=f"{t('login.title')} · Hearth", page_icon="🔥", layout="centered")
+    st.title(t("login.title"))
+    if _by_provider():
+        if st.button(t("login.provider"), type="primary"):
+            st.login()
+        return
+    if not logins.known():
+        st.error(t("login.closed"))
+        st.code("python -m llm password\nHEARTH_LOGINS=name:scrypt$...", language=None)
+        return
+    with st.form("login"):
+        name = st.text_input(t("login.name"), max_chars=200, autocomplete="username")
+        password = st.text_input(t("login.password"), type="password", autocomplete="current-password")
+        sent = st.form_submit_button(t("login.enter"), type="primary")
+    if not sent:
+        return
+    wait_s = _door().wait_s(name)
+    if wait_s:
+        st.warning(t("login.wait", seconds=round(wait_s) + 1))
+    elif _door().opens(name, password):
+        st.session_state[OWNER] = f"login:{name}"[:200]
+        st.rerun()
+    else:
+        st.error(t("login.wrong"))
+
+
+@st.cache_resource(show_spinner=False)
+def _door() -> logins.Door:
+    return logins.Door()
+
+
+def _by_provider() -> bool:
+    """Whether an OpenID Connect provider is configured in `.streamlit/secrets.toml`."""
+    try:
+        return "auth" in st.secrets
+    except FileNotFoundError:
+        return False
