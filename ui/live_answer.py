@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 DRAW_EVERY_S = 0.3
 """Also how soon a press of Stop is noticed: Streamlit looks for it when something is drawn."""
+DRAW_LONG_EVERY_S = 0.5
+LONG_CHARACTERS = 3000
+"""A last part of this length (a long table, a long program) is redrawn only every DRAW_LONG_EVERY_S."""
 PARTS_PER_GROUP = 16
 
 
@@ -39,6 +42,7 @@ class LiveAnswer:
         self.text = ""
         self.thinking = ""
         self._drawn_at = 0.0
+        self._pause_s = DRAW_EVERY_S
         self._drawn_length = 0
         self._key = key
         root = st.container(key=key)
@@ -59,7 +63,7 @@ class LiveAnswer:
                 self._status.caption(t(f"live.{stage}", count=int(done)))
                 return
         first = not self._drawn_length and (self.text or self.thinking)
-        if first or time.monotonic() - self._drawn_at >= DRAW_EVERY_S:
+        if first or time.monotonic() - self._drawn_at >= self._pause_s:
             self._draw()
 
     def flush(self) -> None:
@@ -83,22 +87,30 @@ class LiveAnswer:
             self._thinking_view = _GrowingMarkdown(folded)
         if self.text and self._answer_view is None:
             self._answer_view = _GrowingMarkdown(self._answer_slot.container(key=f"{self._key}_text"))
-        if self._thinking_view is not None and not self.text:
-            self._thinking_view.show(self.thinking)
-        elif self._answer_view is not None:
-            self._answer_view.show(self.text)
+        newest = self._answer_view or self._thinking_view
+        for view, text in ((self._thinking_view, self.thinking), (self._answer_view, self.text)):
+            if view is not None and (view is newest or view.length < len(text)):
+                view.show(text)
         self._drawn_length = len(self.text) + len(self.thinking)
         self._drawn_at = time.monotonic()
+        if newest is not None:
+            long = min(1.0, newest.growing_length / LONG_CHARACTERS)
+            self._pause_s = DRAW_EVERY_S + long * (DRAW_LONG_EVERY_S - DRAW_EVERY_S)
 
 
 class _GrowingMarkdown:
-    """Markdown that grows at its end. Elements stand in groups, so that the browser walks over few of them."""
+    """Markdown that grows at its end. Elements stand in groups, so that the browser walks over few of them.
+
+    `length` is how many characters are drawn, `growing_length` how many of them in the part that still grows.
+    """
 
     def __init__(self, place: DeltaGenerator) -> None:
         self._place = place
         self._group = place.container()
         self._parts = 0
         self._settled = 0
+        self.length = 0
+        self.growing_length = 0
         self._slot = self._group.empty()
 
     def show(self, text: str) -> None:
@@ -109,6 +121,7 @@ class _GrowingMarkdown:
             self._settled += length
             self._next_slot()
         self._slot.markdown(as_markdown(tail[length:]))
+        self.length, self.growing_length = len(text), len(tail) - length
 
     def _next_slot(self) -> None:
         self._parts += 1
