@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from llm.engines.base import Engine, Span
 from llm.errors import CorruptModel
@@ -29,6 +29,9 @@ from llm.messages import (
     ToolCallPart,
     ToolResultPart,
 )
+
+if TYPE_CHECKING:
+    from llm.families.published import Format
 
 # The format of nearly every small open chat model (OpenAI's ChatML), for weights that carry no template.
 CHATML = (
@@ -58,7 +61,6 @@ class TemplateFamily:
 
     name: str = "template"
     thinking_tags: tuple[str, str] | None = ("<think>", "</think>")
-    default_template: str = CHATML
 
     def render(self, messages: Sequence[Message], engine: Engine, options: RenderOptions) -> list[Span]:
         """See `Family.render`.
@@ -66,7 +68,7 @@ class TemplateFamily:
         Raises:
             CorruptModel: the template cannot be compiled or refuses these messages.
         """
-        source = engine.chat_template or self.default_template
+        source = engine.chat_template or self._published(engine).template
         words = _Words()
         trims = {role: _trims(source, role) for role in {message.role for message in messages}}
         dicts = [_template_message(message, words, trims[message.role]) for message in messages]
@@ -89,8 +91,14 @@ class TemplateFamily:
             position = match.end()
         yield from template_spans(rendered[position:], engine.special_tokens)
 
+    def _published(self, engine: Engine) -> Format:
+        from llm.families.published import format_of
+
+        return format_of(self.name, engine.special_tokens)
+
     def stop_ids(self, engine: Engine) -> frozenset[int]:
-        ends = ("<|im_end|>", "<|eot_id|>", "<|endoftext|>", "<end_of_turn>", "<|end|>")
+        published = () if engine.chat_template else self._published(engine).stops
+        ends = (*published, "<|im_end|>", "<|eot_id|>", "<|endoftext|>", "<end_of_turn>", "<|end|>")
         return engine.stop_ids | {engine.special_tokens[end] for end in ends if end in engine.special_tokens}
 
     def tool_call(self, text: str) -> tuple[str, list[ToolCallPart]]:
