@@ -8,8 +8,10 @@ if get_script_run_ctx(suppress_warning=True):  # a visitor's session runs this s
 
     navigation().run()
 else:  # the server imports it
+    from llm.runtime.logs import setup_logging
     from ui.routes import routes
     from ui.shell import own_navigation
 
+    setup_logging()
     own_navigation()
     app = st.App(__file__, routes=routes())

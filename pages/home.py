@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import streamlit as st
 
 from llm.catalogue.lookup import installed
@@ -22,8 +20,6 @@ def page() -> None:
     _machine()
     _models()
     for file, icon in PAGES[1:]:
-        if not Path(file).exists():
-            continue
         with st.container(border=True):
             st.page_link(file, label=f"**{t(f'app.{stem(file)}')}**", icon=icon)
             st.caption(t(f"home.{stem(file)}_text"))

@@ -8,11 +8,12 @@ import streamlit as st
 _CSS = """
 <style>
 [data-testid="stStatusWidget"] { display: none; }
-.block-container { padding-top: 3.2rem; padding-bottom: 6rem; }
+.block-container { padding-top: 3.9rem; }
 .st-key-actions button, [class*="st-key-actions_"] button { opacity: .65; min-height: 1.8rem; padding: 0 .4rem; }
 [class*="st-key-actions_"] button:hover, [class*="st-key-actions_"] button:focus-visible { opacity: 1; }
 [class*="st-key-remember_"] { display: none; }
-[class*="st-key-conversation_"] button { justify-content: flex-start; text-align: left; }
+[class*="st-key-conversation_"] button, [class*="st-key-conversation_"] button > div,
+[class*="st-key-conversation_"] button span { justify-content: flex-start; text-align: left; }
 [class*="st-key-conversation_"] button p { overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
 .hood { font-family: "Source Code Pro", ui-monospace, monospace; font-size: .8rem; line-height: 1.9;
         white-space: pre-wrap; overflow-wrap: anywhere; max-height: 24rem; overflow-y: auto; }
