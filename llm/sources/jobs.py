@@ -22,7 +22,7 @@ from filelock import FileLock, Timeout
 from llm.catalogue import lookup
 from llm.catalogue.entry import SourceKind
 from llm.config import config
-from llm.errors import Cancelled, ModelError, NoNetwork, UnknownModel
+from llm.errors import Cancelled, DownloadFailed, ModelError, NoNetwork, UnknownModel
 from llm.sources import base
 from llm.sources.base import FetchProgress, Paused, Stop
 from llm.sources.fetch import fetch
@@ -179,8 +179,9 @@ class Downloads:
                 try:
                     self._one_attempt(model_id, stop, attempt)
                     return
-                except NoNetwork as error:
-                    if attempt >= self._patience.attempts:
+                except (NoNetwork, DownloadFailed) as error:
+                    passing = isinstance(error, NoNetwork) or error.values.get("transient")
+                    if not passing or attempt >= self._patience.attempts:
                         raise
                     wait_s = self._patience.wait_s(attempt)
                     _log.warning("%s: attempt %d failed, next in %.0f s: %s", model_id, attempt, wait_s, error)

