@@ -26,6 +26,8 @@ class Actions:
 
     regenerate: Callable[[StoredMessage], None]
     edit: Callable[[StoredMessage, str], None]
+    below: Callable[[StoredMessage], None] | None = None
+    """Draws what a page adds below a message's words."""
 
 
 def show_path(path: list[StoredMessage], actions: Actions) -> None:
@@ -51,6 +53,8 @@ def show_message(stored: StoredMessage, actions: Actions) -> None:
         show_parts(stored.message)
         if role == "assistant":
             _outcome(stored)
+        if actions.below is not None:
+            actions.below(stored)
         _buttons(stored, actions)
         if role == "assistant" and st.session_state.get(UNDER_HOOD):
             under_the_hood(stored)

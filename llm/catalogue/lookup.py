@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -13,6 +14,9 @@ from llm.catalogue.entry import ModelEntry
 from llm.catalogue.toml_file import read_entries, write_entries
 from llm.config import config
 from llm.errors import CorruptModel, UnknownModel, UnsupportedModel
+
+READER = "reader:"
+"""What stands before a chat model's id to have it answer over the text of pictures."""
 
 _SHIPPED = Path(__file__).with_name("models.toml")
 
@@ -43,6 +47,8 @@ def find(model: str | Path) -> ModelEntry:
         UnsupportedModel: they are a model that no engine here runs.
     """
     name = str(model)
+    if name.startswith(READER):
+        return reader_entry(find(name.removeprefix(READER)))
     for entry in entries():
         if entry.id == name:
             return entry
@@ -56,6 +62,19 @@ def near(name: str) -> str:
     """The known ids that a mistyped one may mean; those on this machine when none is like it."""
     known = [entry.id for entry in entries()]
     return ", ".join(get_close_matches(name, known, 5) or [entry.id for entry in installed()] or known[:3])
+
+
+def reader_entry(chat: ModelEntry) -> ModelEntry:
+    """The reader that answers with a chat model: `reader:<id or path>`. It is here when the chat model is."""
+    return replace(
+        chat,
+        id=f"{READER}{chat.path or chat.id}",
+        task="vision",
+        engine="reader",
+        abilities=chat.abilities | {"image"},
+        path=where(chat),
+        sources=(),
+    )
 
 
 def entry_of_path(path: Path) -> ModelEntry:
@@ -116,8 +135,6 @@ def complete(entry: ModelEntry, place: Path) -> Path | None:
     if wanted and place == config().models_dir / entry.id:
         return place if all((place / name).is_file() for name in wanted) else None
     try:
-        if entry.engine == "whisper":
-            return place if (place / "model.bin").is_file() and (place / "config.json").is_file() else None
         checkpoint.weight_files(place)
     except CorruptModel:
         return None

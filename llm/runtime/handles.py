@@ -18,7 +18,7 @@ import streamlit as st
 
 from llm.catalogue.entry import ModelEntry
 from llm.catalogue.library import mark_used
-from llm.catalogue.lookup import find, where
+from llm.catalogue.lookup import READER, find, where
 from llm.config import config
 from llm.engines.base import LoadedModel, LoadPlan, LoadProgress, MemoryUse
 from llm.errors import Busy, ModelNotThere
@@ -65,6 +65,10 @@ def load(
     path = where(entry)
     if path is None:
         raise ModelNotThere(model=entry.name)
+    if entry.engine == "reader":  # another model's handle, with text in the place of pictures
+        from llm.engines.reader import ReaderModel
+
+        return ReaderModel(entry, load(entry.id.removeprefix(READER), plan, progress))
     wanted = plan or _plan_of_loaded(path) or LoadPlan()
     key = f"{path}|{wanted.device}|{wanted.precision}|{wanted.context_tokens}"
     handles = _handles()

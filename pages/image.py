@@ -1,0 +1,135 @@
+"""Questions about pictures: a conversation with a model that sees, or with one that gets the text in them to read."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from llm.catalogue.entry import ModelEntry
+from llm.catalogue.lookup import where
+from llm.messages import ImagePart, Message, Part, TextPart
+from llm.runtime.answers import Request, answers
+from llm.settings import GenerationSettings
+from llm.store import Conversation, StoredMessage
+from llm.vision.picture import EXTENSIONS
+from ui import image_state as state
+from ui.chat_view import Actions, running, show_path, stop_button, watch
+from ui.conversation_list import conversation_list, conversation_menu, current_conversation, open_conversation
+from ui.i18n import t
+from ui.image_answer import found_in
+from ui.image_model import choose_model
+from ui.image_tray import crop_panel, inputs, tray
+from ui.starter import fetch_starter
+from ui.state import UNDER_HOOD, kept
+
+ALTERNATIVES = 5
+READY_MADE = ("describe", "read", "find", "chart")
+
+
+def page() -> None:
+    conversation = current_conversation()
+    conversation_list(conversation)
+    fetching = fetch_starter("chat")
+    entry = _header(conversation)
+    _ask_mode(conversation, None if fetching else entry)
+
+
+def _header(conversation: Conversation | None) -> ModelEntry | None:
+    entry = choose_model(conversation.model if conversation else "")
+    with st.container(horizontal=True, gap="xsmall", vertical_alignment="center"):
+        if conversation is not None:
+            if entry is not None and entry.id != conversation.model:
+                kept().update(conversation.id, model=entry.id)
+            conversation_menu(conversation)
+        st.toggle(t("hood.title"), key=UNDER_HOOD, help=t("hood.help"), width="content")
+    return entry
+
+
+def _ask_mode(conversation: Conversation | None, entry: ModelEntry | None) -> None:
+    state.show_problems()
+    answer = running(conversation.id) if conversation else None
+    path = kept().path(conversation.id) if conversation else []
+    if answer is not None:
+        stop_button(answer)
+    ready = entry is not None and where(entry) is not None
+    if entry is not None and ready:
+        st.chat_input(
+            t("image.placeholder"),
+            key="image_input",
+            accept_file="multiple",
+            file_type=EXTENSIONS,
+            on_submit=_ask_typed,
+            args=(conversation, entry),
+        )
+    if not path:
+        st.title(t("image.welcome"), anchor=False)
+        st.markdown(t("image.welcome_text"))
+    show_path([m for m in path if answer is None or m.id != answer.id], _actions(conversation, entry, path))
+    if answer is not None:
+        watch(answer)
+    inputs(open_first=not path)
+    tray()
+    if entry is not None and ready and state.waiting():
+        _ready_made(conversation, entry)
+    said = [part for stored in path for part in stored.message.images]
+    crop_panel([picture.part for picture in state.waiting()] + said[::-1])
+
+
+def _ready_made(conversation: Conversation | None, entry: ModelEntry) -> None:
+    with st.container(horizontal=True, gap="xsmall", key="image_ready_made"):
+        for name in READY_MADE:
+            question = t(f"image.ask_{name}")
+            st.button(
+                question, key=f"image_ask_{name}", on_click=_ask, args=(conversation, entry, question), type="secondary"
+            )
+
+
+def _request(conversation: Conversation, entry: ModelEntry) -> Request:
+    values = {**entry.sampling, **conversation.settings, "logprobs": ALTERNATIVES}
+    values = {name: tuple(value) if name == "stop" else value for name, value in values.items()}
+    return Request(entry.id, GenerationSettings().with_values(values))
+
+
+def _ask_typed(conversation: Conversation | None, entry: ModelEntry) -> None:
+    """Callback of the input: the files that came with the question join those that wait."""
+    value = st.session_state["image_input"]
+    state.add((file.name, file.getvalue()) for file in value.files)
+    if st.session_state.get(state.PROBLEMS):
+        return  # what could be taken in goes on waiting
+    _ask(conversation, entry, value.text)
+
+
+def _ask(conversation: Conversation | None, entry: ModelEntry, words: str) -> None:
+    """Keeps the question with its pictures and begins the answer."""
+    if not words.strip() and not state.waiting():
+        state.tell(t("errors.empty_message"))
+        return
+    pictures = state.take_waiting()
+    parts: tuple[Part, ...] = (*pictures, TextPart(words if words.strip() else t("image.ask_describe")))
+    if conversation is None:
+        conversation = kept().create_conversation(model=entry.id)
+        open_conversation(conversation.id)
+    question = kept().add(conversation.id, Message("user", parts))
+    answers().begin(kept(), conversation.id, question, _request(conversation, entry))
+
+
+def _actions(conversation: Conversation | None, entry: ModelEntry | None, path: list[StoredMessage]) -> Actions:
+    def regenerate(stored: StoredMessage) -> None:
+        if conversation and entry and stored.parent_id is not None:
+            answers().begin(kept(), conversation.id, stored.parent_id, _request(conversation, entry))
+
+    def edit(stored: StoredMessage, text: str) -> None:
+        others = tuple(part for part in stored.message.parts if not isinstance(part, TextPart))
+        if not text.strip() and not any(isinstance(part, ImagePart) for part in others):
+            state.tell(t("errors.empty_message"))
+        elif conversation and entry:
+            parts: tuple[Part, ...] = (*others, TextPart(text or t("image.ask_describe")))
+            question = kept().add(conversation.id, Message("user", parts), stored.parent_id)
+            answers().begin(kept(), conversation.id, question, _request(conversation, entry))
+
+    def below(stored: StoredMessage) -> None:
+        found_in(stored, state.pictures_before(path, stored.id))
+
+    return Actions(regenerate, edit, below)
+
+
+page()

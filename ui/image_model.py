@@ -1,0 +1,72 @@
+"""Which model looks at the pictures: one that sees them, or the reader with the chat model of one's choice."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from llm.catalogue.entry import ModelEntry
+from llm.catalogue.lookup import READER, entries, find, reader_entry, where
+from llm.errors import ModelError
+from ui import image_state as state
+from ui.i18n import t
+from ui.model_picker import describe, offer_download, pick_model
+
+READ = "reader"
+
+
+def choose_model(current: str) -> ModelEntry | None:
+    """Draws the choice. Returns the entry to ask, which may have to be fetched first.
+
+    Args:
+        current: the conversation's model; empty for a new one.
+    """
+    known = {entry.id: entry for entry in _seeing(current)}
+    ids = [READ, *known]
+    start = st.session_state.get(state.MODEL) or _default(current, known)
+    chosen = st.selectbox(
+        t("image.model"),
+        ids,
+        index=ids.index(start) if start in ids else 0,
+        format_func=lambda name: t("image.reader") if name == READ else describe(known[name]),
+        key=f"image_model_{current}",
+        label_visibility="collapsed",
+    )
+    if chosen != start:
+        st.session_state[state.MODEL] = chosen
+    if chosen != READ:
+        offer_download(known[chosen])
+        return known[chosen]
+    return _reader(current)
+
+
+def _seeing(current: str) -> list[ModelEntry]:
+    """Models that see, those that are here first; also one of the conversation's that is a path."""
+    found = sorted((e for e in entries() if e.task == "vision"), key=lambda e: (where(e) is None, e.size_bytes))
+    if current and not current.startswith(READER) and all(entry.id != current for entry in found):
+        try:
+            own = find(current)
+        except ModelError:
+            return found
+        if "image" in own.abilities:
+            found.insert(0, own)
+    return found
+
+
+def _default(current: str, known: dict[str, ModelEntry]) -> str:
+    if current in known:
+        return current
+    if current.startswith(READER):
+        return READ
+    return next((name for name, entry in known.items() if where(entry)), READ)
+
+
+def _reader(current: str) -> ModelEntry | None:
+    chat = pick_model("chat", current.removeprefix(READER), key=f"image_chat_{current}")
+    with st.container(border=True, key="image_reader_note"):
+        st.markdown(t("image.reader_note"))
+        if st.button(t("image.get_vision"), icon=":material/deployed_code:", key="image_get_vision"):
+            st.switch_page("pages/models.py")
+    if chat is None:
+        return None
+    offer_download(chat)
+    return reader_entry(chat)
