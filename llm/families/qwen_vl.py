@@ -79,7 +79,6 @@ def pixels(picture: ImagePart, size: int) -> Any:
     Raises:
         UnsupportedContent: the bytes are no picture.
     """
-    import numpy
     import torch
     from PIL import Image
 
@@ -87,7 +86,8 @@ def pixels(picture: ImagePart, size: int) -> Any:
         image = Image.open(io.BytesIO(picture.data)).convert("RGB").resize((size, size), Image.Resampling.BICUBIC)
     except (OSError, ValueError, Image.DecompressionBombError) as error:
         raise UnsupportedContent(model="Qwen-VL", content="this picture", accepted="PNG, JPEG, WebP") from error
-    values = torch.from_numpy(numpy.array(image)).permute(2, 0, 1).float() / 255
+    values = torch.frombuffer(bytearray(image.tobytes()), dtype=torch.uint8).view(size, size, 3)
+    values = values.permute(2, 0, 1).float() / 255
     return (values - torch.tensor(MEAN)[:, None, None]) / torch.tensor(DEVIATION)[:, None, None]
 
 
