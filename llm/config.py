@@ -123,7 +123,7 @@ def keep(values: dict[str, str]) -> None:
     config()
 
 
-def _typed(name: str, value: Any, kind: type) -> Any:
+def _typed(name: str, value: Any, kind: type[Any]) -> Any:
     try:
         return Path(value).expanduser() if issubclass(kind, Path) else kind(value)
     except (TypeError, ValueError) as error:
