@@ -23,7 +23,11 @@ class RenderOptions:
 
 
 class Family(Protocol):
-    """Conventions of one model line, registered under `name` in `llm.families`."""
+    """Conventions of one model line, registered under `name` in `llm.families`.
+
+    It may also have `takes_tools = True`, for a line that has tools without a chat template, and
+    `answers_begin_with_metadata = True`, where an answer's first line names a called function or is empty.
+    """
 
     @property
     def name(self) -> str: ...

@@ -38,6 +38,8 @@ class ChatGLM3Family:
 
     name = "chatglm3"
     thinking_tags: tuple[str, str] | None = None
+    takes_tools = True
+    answers_begin_with_metadata = True
 
     def render(self, messages: Sequence[Message], engine: Engine, options: RenderOptions) -> list[Span]:
         spans = [control("[gMASK]"), control("sop")]

@@ -26,6 +26,8 @@ class AnswerSplitter:
         self._stop = tuple(text for text in stop if text)
         self._tool_tag = TOOL_CALL_TAG if holds_tool_calls else ""
         self.thinking = False
+        self.begins_with_metadata = False
+        """Whether the first line names a called function, or is empty (ChatGLM3). May be set at the start."""
         self._spoken = False
         self._waiting = ""
         self._tokens: list[Token] = []
@@ -36,7 +38,8 @@ class AnswerSplitter:
             self.held_text += step.text
             return
         self._waiting += step.text
-        yield from self._advance()
+        if not self.begins_with_metadata or self._takes_metadata():
+            yield from self._advance()
 
     def rest(self) -> Iterator[TextDelta | ThinkingDelta]:
         """What was held back when the answer ended."""
@@ -44,6 +47,18 @@ class AnswerSplitter:
             return
         yield from self._say(self._waiting)
         self._waiting = ""
+
+    def _takes_metadata(self) -> bool:
+        """Whether the words have begun. A first line with a name, and tools at hand: it is a call, and held."""
+        line, newline, _ = self._waiting.partition("\n")
+        if self._tool_tag and (line.strip() or not newline):
+            if newline:
+                self.held_text, self._waiting = self._waiting, ""
+            return False
+        words = self._waiting.lstrip()
+        if words:
+            self._waiting, self.begins_with_metadata = words, False
+        return bool(words)
 
     def _advance(self) -> Iterator[TextDelta | ThinkingDelta]:
         while True:

@@ -140,6 +140,7 @@ class ChatModel:
             prompt = self.prompt(messages, tools, settings, keep_all)
             tags = self.family.thinking_tags
             splitter = AnswerSplitter(tags, settings.stop, holds_tool_calls=bool(tools))
+            splitter.begins_with_metadata = getattr(self.family, "answers_begin_with_metadata", False)
             # Some templates open the thinking section themselves, at the prompt's end.
             splitter.thinking = tags is not None and prompt.text.rstrip().endswith(tags[0])
             yield from self._answer(prompt, settings, Cancel(cancel), splitter, _Clock(started))
@@ -177,7 +178,8 @@ class ChatModel:
     @property
     def takes_tools(self) -> bool:
         """Whether the model's template tells it of tools."""
-        return "tools" in self.entry.abilities or "tools" in self.engine.chat_template
+        own = getattr(self.family, "takes_tools", False)
+        return own or "tools" in self.entry.abilities or "tools" in self.engine.chat_template
 
     @property
     def can_constrain(self) -> bool:
