@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request
 from starlette.concurrency import run_in_threadpool
 
 from llm.catalogue.entry import ModelEntry
-from llm.catalogue.lookup import entries, find, installed, near, where
+from llm.catalogue.lookup import READER, entries, find, installed, near, where
 from llm.errors import UnknownModel, UnsupportedContent
 
 
@@ -52,7 +52,8 @@ def entry_of(model: str, request: Request) -> ModelEntry:
     for entry in entries():
         if entry.id == model:
             return entry
-    if not request.scope["state"]["local"]:
+    reading = model.removeprefix(READER)  # a chat model that is given the text of pictures
+    if not request.scope["state"]["local"] and not any(entry.id == reading for entry in entries()):
         raise UnknownModel(model=model, known=near(model))
     return find(model)
 

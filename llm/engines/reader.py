@@ -40,6 +40,14 @@ class ReaderModel:
     def context_tokens(self) -> int:
         return int(self.chat.context_tokens)
 
+    @property
+    def takes_tools(self) -> bool:
+        return bool(self.chat.takes_tools)
+
+    @property
+    def can_constrain(self) -> bool:
+        return bool(self.chat.can_constrain)
+
     def prompt(self, messages: Sequence[MessageLike], tools: Sequence[Mapping[str, Any]] | None = None) -> Prompt:
         """What the chat model would be sent, the pictures' text included. Reads them if that hasn't been done."""
         prompt: Prompt = self.chat.prompt(as_text(messages_of(messages)), tools)
@@ -51,6 +59,7 @@ class ReaderModel:
         settings: GenerationSettings,
         cancel: Cancel | None = None,
         tools: Sequence[Mapping[str, Any]] | None = None,
+        keep_all: bool = False,
     ) -> Iterator[Event]:
         """Events of one answer. While pictures are read, `Progress("reading", done, total)` comes before all else.
 
@@ -72,7 +81,7 @@ class ReaderModel:
                 reading.result()
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
-        yield from self.chat.stream(as_text(conversation), settings, cancel, tools)
+        yield from self.chat.stream(as_text(conversation), settings, cancel, tools, keep_all)
 
     def memory(self) -> MemoryUse:
         memory: MemoryUse = self.chat.memory()
