@@ -18,6 +18,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from llm.catalogue import gguf
 from llm.catalogue.entry import ModelEntry
 from llm.config import config
@@ -34,7 +36,7 @@ from llm.engines.base import (
 )
 from llm.engines.pieces import pieces_of_run
 from llm.errors import CorruptModel, InvalidRequest, MessageTooLong, MissingPackage, ModelError, OutOfMemory
-from llm.events import Alternative, Piece, Prompt, Token
+from llm.events import Alternative, FinishReason, Piece, Prompt, Token
 from llm.settings import GenerationSettings
 
 HEARTBEAT_S = 0.2
@@ -76,6 +78,7 @@ def load(entry: ModelEntry, path: Path, plan: LoadPlan, progress: LoadProgress) 
     if settings.threads:
         params.cpuparams.n_threads = settings.threads
         params.cpuparams_batch.n_threads = settings.threads
+    before = psutil.Process().memory_info().rss
     try:
         server = xllamacpp.Server(params)
     except (RuntimeError, MemoryError) as error:
@@ -84,7 +87,9 @@ def load(entry: ModelEntry, path: Path, plan: LoadPlan, progress: LoadProgress) 
             raise OutOfMemory(model=entry.name, detail=text) from error
         raise CorruptModel(path=str(path), detail=text or "llama.cpp cannot load it") from error
     progress("weights", 1, 1)
-    return LlamaCppEngine(server, key, path, context_tokens)
+    # The mapped weights are in memory after the warm-up, so the growth is all that the model takes.
+    grown = psutil.Process().memory_info().rss - before
+    return LlamaCppEngine(server, key, path, context_tokens, max(grown, header.tensor_bytes))
 
 
 class LlamaCppEngine:
@@ -92,7 +97,7 @@ class LlamaCppEngine:
 
     can_constrain = True
 
-    def __init__(self, server: Any, key: str, path: Path, context_tokens: int) -> None:
+    def __init__(self, server: Any, key: str, path: Path, context_tokens: int, memory_bytes: int) -> None:
         header = gguf.read_header(path)
         self.context_tokens = context_tokens
         self.chat_template = header.chat_template
@@ -107,8 +112,7 @@ class LlamaCppEngine:
         self._add_bos = bool(
             header.metadata.get("tokenizer.ggml.add_bos_token", header.tokenizer_model == "llama") and self.bos_text
         )
-        self._memory_bytes = header.tensor_bytes
-        self._header = header
+        self._memory_bytes = memory_bytes
         self._server = server
         self._key = key
         self._runs: dict[str, list[tuple[int, bytes]]] = {}
@@ -222,7 +226,8 @@ class LlamaCppEngine:
             choice = chunk["choices"][0]
             if choice["finish_reason"]:
                 cached = chunk.get("usage", {}).get("prompt_tokens_details", {}).get("cached_tokens", 0)
-                reason = "cancelled" if cancel.is_set() else choice["finish_reason"]
+                reason: FinishReason = "length" if choice["finish_reason"] == "length" else "stop"
+                reason = "cancelled" if cancel.is_set() else reason
                 end = GenerationEnd(reason, cached)
             if choice["text"] or choice.get("logprobs"):
                 yield _step(choice)
@@ -240,7 +245,7 @@ class LlamaCppEngine:
     # ---- upkeep
 
     def memory(self) -> MemoryUse:
-        """Weights as they lie in the file, which is mapped, and the key/value cells that the server reserved."""
+        """What the process grew by when weights, key/value cells and buffers were set up."""
         return MemoryUse({"cpu": self._memory_bytes})
 
     def close(self) -> None:

@@ -22,7 +22,11 @@ from llm.catalogue.lookup import READER, find, where
 from llm.config import config
 from llm.engines.base import LoadedModel, LoadPlan, LoadProgress, MemoryUse
 from llm.errors import Busy, ModelNotThere
+from llm.runtime.advice import is_out_of_memory, out_of_memory
+from llm.runtime.hardware import hardware
+from llm.runtime.memory import available, estimate
 from llm.runtime.model import ChatModel
+from llm.runtime.room import Holding, plan_room
 
 log = logging.getLogger(__name__)
 
@@ -109,11 +113,26 @@ def unload(key: str, force: bool = False) -> None:
 
 
 def make_room(entry: ModelEntry, plan: LoadPlan, path: Path) -> None:
-    """Unloads idle handles, the least recently used first, beyond the number that may stay."""
-    idle = [row for row in loaded() if not row.active]
-    for row in idle[max(0, config().keep_models - 1) :]:
-        log.info("Unloading %s to make room for %s", row.entry.id, entry.id)
-        unload(row.key)
+    """Unloads idle handles, the least recently used first, until a model fits and no more than may stay are kept.
+
+    Raises:
+        NotEnoughMemory, TooBig: it doesn't fit even then; the sentence says what would.
+    """
+    machine = hardware()
+    estimated = estimate(entry, plan, path, machine)
+    held = [Holding(row.key, row.memory.by_device, row.last_used, row.active > 0) for row in loaded()]
+    room = plan_room(
+        estimated.total_bytes,
+        available(estimated.device, machine),
+        estimated.device,
+        held,
+        config().keep_models,
+    )
+    for key in room.unload:
+        log.info("Unloading %s to make room for %s", key.split("|")[0].rsplit("/", 1)[-1], entry.id)
+        unload(key)
+    if not room.enough:
+        raise out_of_memory(entry, plan, path, machine)
 
 
 class _Handles:
@@ -143,7 +162,13 @@ def _handle(key: str, _entry: ModelEntry, _path: Path, _plan: LoadPlan, _progres
     """Loads a model. Only `key` counts for the cache."""
     log.info("Loading %s from %s", _entry.id, _path.name)
     mark_used(_entry.id)
-    engine = import_module(ENGINE_MODULES[_entry.engine]).load(_entry, _path, _plan, _progress)
+    try:
+        engine = import_module(ENGINE_MODULES[_entry.engine]).load(_entry, _path, _plan, _progress)
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        gc.collect()  # what was loaded so far
+        raise out_of_memory(_entry, _plan, _path) from error
     if _entry.engine in ("whisper", "openai"):
         return engine
     return ChatModel(_entry, getattr(engine, "plan", _plan), engine)
