@@ -1,9 +1,10 @@
 """How fast a model will write here, from two measured speeds of the machine and the model's size.
 
 Writing a token reads every weight once and multiplies by it once (Pope et al., arXiv:2211.05102), so that a
-token takes the longer of reading and computing, and a little for each layer, in which threads wait for each
-other. What a weight costs to compute depends on how it is stored; those costs are in float32 operations of
-the self-test's matrix product, so that they carry over from one processor to another.
+token takes the longer of reading and computing. To that come a fixed cost for each layer, in which threads wait
+for each other (llama.cpp) or Python calls kernels (transformers), and one for choosing among the vocabulary.
+What a weight costs to compute is told in float32 operations of the self-test's matrix product, so that it
+carries over from one processor to another. The constants are those of a 2-core AVX2 machine.
 """
 
 from __future__ import annotations
@@ -18,11 +19,13 @@ from llm.runtime.hardware import Hardware
 from llm.runtime.memory import choices
 from llm.runtime.self_test import Speed
 
-PER_LAYER_S = 40e-6
-# Float32 operations for which unpacking and multiplying one weight takes as long, by the name's beginning.
-_OPERATIONS = {"F16": 12.0, "BF16": 12.0, "Q8": 6.0, "Q4_0": 6.0, "Q4_1": 9.0, "Q4_K": 9.0, "Q5": 12.0, "Q6": 12.0}
-_USUAL_OPERATIONS = 9.0
-_TRANSFORMERS_OPERATIONS = {"float32": 4.0, "bfloat16": 40.0, "int8": 40.0, "int4": 60.0}
+LLAMACPP_LAYER_S = 60e-6
+TRANSFORMERS_LAYER_S = 1e-3
+CHOICE_S = 20e-9
+"""For each entry of the vocabulary."""
+# Float32 operations for which unpacking and multiplying one weight takes as long.
+_OPERATIONS = 4.0
+_TRANSFORMERS_OPERATIONS = {"float32": 2.0, "bfloat16": 4.0, "int8": 40.0, "int4": 60.0}
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,10 +65,9 @@ def tokens_per_s(entry: ModelEntry, precision: str, speed: Speed) -> float:
     stored = entry.size_bytes or parameters * fp.INT4_BYTES
     weight_bytes = stored if precision == "file" else parameters * fp.BYTES_PER_VALUE[precision]
     if entry.engine == "llamacpp":
-        name = entry.quantisation.upper()
-        operations = next((cost for start, cost in _OPERATIONS.items() if name.startswith(start)), _USUAL_OPERATIONS)
+        operations, layer_s = _OPERATIONS, LLAMACPP_LAYER_S
     else:
-        operations = _TRANSFORMERS_OPERATIONS.get(precision, _USUAL_OPERATIONS)
+        operations, layer_s = _TRANSFORMERS_OPERATIONS.get(precision, _OPERATIONS), TRANSFORMERS_LAYER_S
     reading_s = weight_bytes / speed.read_bytes_per_s
     computing_s = parameters * operations / speed.flops
-    return 1 / (max(reading_s, computing_s) + shape.layers * PER_LAYER_S)
+    return 1 / (max(reading_s, computing_s) + shape.layers * layer_s + shape.vocab * CHOICE_S)
