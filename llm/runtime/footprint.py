@@ -22,6 +22,8 @@ INT8_BYTES = 1.0
 
 LLAMACPP_UBATCH_TOKENS = 512
 PREFILL_STRETCH_TOKENS = 512
+TORCH_TOOLS_VALUES = 11 * MIB
+"""What torch's kernels keep for themselves, in values of the compute type."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +83,7 @@ def transformers_activations(shape: Shape, value_bytes: int, context_tokens: int
     """Bytes beside weights and cache while a prompt is read, stretch by stretch."""
     tokens = min(context_tokens, PREFILL_STRETCH_TOKENS)
     width = 3 * shape.intermediate + 6 * shape.hidden + 2 * shape.head_dim * (shape.heads + shape.kv_heads)
-    return tokens * width * value_bytes + shape.vocab * 4 * 4
+    return TORCH_TOOLS_VALUES * value_bytes + tokens * width * value_bytes + shape.vocab * 4 * 4
 
 
 def llamacpp_activations(shape: Shape) -> int:
