@@ -81,12 +81,15 @@ class TemplateFamily:
         }
         if options.thinking is not None:
             values["enable_thinking"] = options.thinking
-        return list(self._spans(_render(source, values), words, engine))
+        pictures = [part for message in messages for part in message.images]
+        return list(_with_pictures(self._spans(_render(source, values), words, engine), engine, pictures))
 
     def _spans(self, rendered: str, words: _Words, engine: Engine) -> Iterator[Span]:
         position = 0
+        image_tag = getattr(engine, "image_tag", "")
+        tags = {**engine.special_tokens, image_tag: -1} if image_tag else engine.special_tokens
         for match in _PLACEHOLDER.finditer(rendered):
-            yield from template_spans(rendered[position : match.start()], engine.special_tokens)
+            yield from template_spans(rendered[position : match.start()], tags)
             yield words.spans[int(match.group(1))]
             position = match.end()
         yield from template_spans(rendered[position:], engine.special_tokens)
@@ -118,6 +121,22 @@ class TemplateFamily:
 
         rest = re.sub(r"<tool_call>\s*(\{.*?\})\s*</tool_call>", take, text, flags=re.DOTALL)
         return (rest.strip() if calls else text), calls
+
+
+def _with_pictures(spans: Iterator[Span], engine: Engine, pictures: Sequence[ImagePart]) -> Iterator[Span]:
+    """The spans with each of the template's picture tags turned into the picture that it stands for, in order.
+
+    Raises:
+        CorruptModel: the template has not one tag for each picture.
+    """
+    image_tag = getattr(engine, "image_tag", "")
+    waiting = list(pictures)
+    for span in spans:
+        if image_tag and waiting and span.kind == "control" and span.text == image_tag:
+            span = Span(span.text, "image", waiting.pop(0))
+        yield span
+    if waiting and image_tag:
+        raise CorruptModel(path="the chat template", detail=f"it has no place for {len(waiting)} of the pictures")
 
 
 def template_spans(text: str, special_tokens: Mapping[str, int]) -> Iterator[Span]:
