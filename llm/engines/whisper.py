@@ -16,6 +16,7 @@ from llm.config import config
 from llm.engines.base import Cancel, Device, LoadPlan, LoadProgress, MemoryUse
 from llm.errors import CorruptModel, MissingPackage, ModelNotThere, OutOfMemory, UnsupportedModel
 from llm.runtime.use import UseCount
+from llm.speech.audio import SAMPLE_RATE
 from llm.speech.chunks import Chunk
 from llm.speech.marks import compression_ratio
 from llm.speech.options import FALLBACK_TEMPERATURES, SpeechOptions
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 BATCH_CPU, BATCH_CUDA = 4, 16
 """Chunks decoded together. On a CPU the encoder takes most of the time and gains nothing beyond four."""
+TAIL_S = 1.5
+"""More sound than this after a window's last segment is decoded again; chunks end with 0.4 s of padding."""
 _COMPUTE = {"float32": "float32", "float16": "float16", "bfloat16": "bfloat16", "int8": "int8"}
 
 
@@ -175,6 +178,12 @@ class _Ctranslate2:
                 yield from self._decoded(chunk, language, options, FALLBACK_TEMPERATURES, "")
                 return
         yield from segments
+        # A window may end at a timestamp with speech left after it. Sequential decoding goes on there, a batch doesn't.
+        heard_s = segments[-1].end_s if segments else 0.0
+        if chunk.duration_s - heard_s > TAIL_S:
+            rest = replace(chunk, samples=chunk.samples[round(heard_s * SAMPLE_RATE) :])
+            for segment in self._decoded(rest, language, options, options.temperatures, ""):
+                yield _shifted(segment, heard_s)
 
     def alone(self, chunk: Chunk, language: str, options: SpeechOptions, context: str) -> Iterator[Segment]:
         yield from self._decoded(chunk, language, options, options.temperatures, context)
@@ -248,6 +257,11 @@ def _segment(item: Any, shift_s: float) -> Segment:
         compression_ratio=round(float(item.compression_ratio), 2),
         temperature=float(item.temperature or 0.0),
     )
+
+
+def _shifted(segment: Segment, by_s: float) -> Segment:
+    words = tuple(replace(word, start_s=word.start_s + by_s, end_s=word.end_s + by_s) for word in segment.words)
+    return replace(segment, start_s=segment.start_s + by_s, end_s=segment.end_s + by_s, words=words)
 
 
 def _device(plan: LoadPlan) -> Device:

@@ -6,7 +6,7 @@ import os
 import shutil
 from collections.abc import Sequence
 
-from playwright.sync_api import Browser, Playwright
+from playwright.sync_api import Browser, BrowserType, Playwright
 
 ARGUMENTS = [
     "--no-sandbox",
@@ -20,7 +20,12 @@ ARGUMENTS = [
 ]
 
 
-def launch(playwright: Playwright, more: Sequence[str] = ()) -> Browser:
-    """A headless browser. `HEARTH_TEST_CHROMIUM` names another executable; `more` are its arguments."""
+def launch(playwright: Playwright) -> Browser:
+    """A headless browser. `HEARTH_TEST_CHROMIUM` names another executable."""
+    return launch_with(playwright.chromium)
+
+
+def launch_with(kind: BrowserType, more: Sequence[str] = ()) -> Browser:
+    """The same with more arguments, also beside one that runs: `launch_with(browser.browser_type, [...])`."""
     executable = os.environ.get("HEARTH_TEST_CHROMIUM") or shutil.which("chromium")
-    return playwright.chromium.launch(executable_path=executable, args=[*ARGUMENTS, *more])
+    return kind.launch(executable_path=executable, args=[*ARGUMENTS, *more])

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 import srt
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 from tests.browser.app_server import AppServer
-from tests.browser.chromium import launch
+from tests.browser.chromium import launch_with
 from tests.speech import samples
 from tests.speech.conftest import whisper_folder  # noqa: F401
 
@@ -111,15 +111,15 @@ def test_what_is_not_sound_is_told_in_a_sentence(speech_app: AppServer, page: Pa
     assert page.get_by_text("Traceback").count() == 0
 
 
-def test_what_is_spoken_into_the_microphone_is_written_down(speech_app: AppServer):
+def test_what_is_spoken_into_the_microphone_is_written_down(speech_app: AppServer, browser: Browser):
     fake = [
         "--use-fake-ui-for-media-stream",
         "--use-fake-device-for-media-stream",
         f"--use-file-for-fake-audio-capture={samples.two_cities()}",
     ]
-    with sync_playwright() as playwright:
-        browser = launch(playwright, fake)
-        page = browser.new_context(permissions=["microphone"], locale="en-US").new_page()
+    hearing = launch_with(browser.browser_type, fake)
+    try:
+        page = hearing.new_context(permissions=["microphone"], locale="en-US").new_page()
         open_speech(page, speech_app)
         recorder = page.get_by_test_id("stAudioInput")
         recorder.get_by_role("button", name="Record").click()
@@ -129,4 +129,5 @@ def test_what_is_spoken_into_the_microphone_is_written_down(speech_app: AppServe
         expect(start).to_be_enabled(timeout=LONG)
         start.click()
         expect(page.locator(".row").first).to_contain_text(re.compile("best of times|worst of times"), timeout=LONG)
-        browser.close()
+    finally:
+        hearing.close()

@@ -81,12 +81,12 @@ def test_a_batch_hears_the_same_with_thresholds_kept(whisper: SpeechModel, two_c
 
 def test_a_failing_window_of_a_batch_is_decoded_again(whisper: SpeechModel, two_cities: Path):
     options = SpeechOptions(decoding="batched", language="en", word_timestamps=False, log_prob_threshold=-0.0)
-    events = list(whisper.transcribe(Recording(two_cities, "a", 0, 12), options))
+    events = list(whisper.transcribe(Recording(two_cities, "a", 0, 6), options))
     assert all(segment.temperature > 0 for segment in segments_of(events))
     assert "best of times" in text_of(events)
 
 
-@pytest.mark.parametrize(("language", "least"), [("zh", 0.3), ("ja", 0.5), ("fr", 0.25)])
+@pytest.mark.parametrize(("language", "least"), [("zh", 0.4), ("ja", 0.6), ("fr", 0.25)])
 def test_languages_are_detected(whisper: SpeechModel, language: str, least: float):
     path, text = samples.spoken(language)[-1]
     events = list(whisper.transcribe(path, SpeechOptions(word_timestamps=False)))
@@ -137,9 +137,13 @@ def test_silence_is_said_to_be_silence(whisper: SpeechModel, tmp_path: Path):
 
 
 def test_text_over_silence_is_marked_or_absent_without_the_filter(whisper: SpeechModel, tmp_path: Path):
-    noise = np.random.default_rng(1).normal(0, 200, 20 * SAMPLE_RATE).astype(np.int16)
+    noise = np.random.default_rng(1).normal(0, 200, 8 * SAMPLE_RATE).astype(np.int16)
     path = write_wav(tmp_path / "noise.wav", noise)
-    events = list(whisper.transcribe(path, SpeechOptions(vad_filter=False, language="en", no_speech_threshold=1.0)))
+    events = list(
+        whisper.transcribe(
+            path, SpeechOptions(vad_filter=False, language="en", no_speech_threshold=1.0, temperature=0.2)
+        )
+    )
     assert all("silence" in segment.marks for segment in segments_of(events))
 
 
@@ -221,7 +225,7 @@ def test_a_transformers_checkpoint_is_converted_once(checkpoint: Path, home: Pat
     assert len(made) == 1 and (made[0] / "tokenizer.json").is_file()
     assert len(model.languages) > 90
     options = SpeechOptions(language="en", beam_size=1, temperature=0.5, word_timestamps=False)
-    events = list(model.transcribe(Recording(two_cities, "a", 0, 10), options))
+    events = list(model.transcribe(Recording(two_cities, "a", 0, 5), options))
     assert isinstance(events[-1], SpeechFinished)
     begun = time.monotonic()
     stages.clear()
@@ -243,7 +247,7 @@ def test_what_cannot_be_converted_runs_through_transformers(
     assert model.memory().total_bytes > 1e6
     options = SpeechOptions(beam_size=1, word_timestamps=False, temperature=0.5)
     for decoding in ("sequential", "batched"):
-        events = list(model.transcribe(Recording(two_cities, "a", 0, 20), options.with_values({"decoding": decoding})))
+        events = list(model.transcribe(Recording(two_cities, "a", 0, 4), options.with_values({"decoding": decoding})))
         assert events[0].language in model.languages
         assert isinstance(events[-1], SpeechFinished)
     assert not list((home / "models" / "converted").glob("converting-*"))
