@@ -41,6 +41,7 @@ class TransformersEngine:
         self.stop_ids = tokenizer.stop_ids
         self.bos_text = tokenizer.bos_text
         self.eos_text = tokenizer.eos_text
+        self.image_tag: str = getattr(tokenizer, "image_tag", "")
         self._spans = tokenizer
         self._scheduler = scheduler
 

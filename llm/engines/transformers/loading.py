@@ -61,15 +61,25 @@ def load(entry: ModelEntry, path: Path, plan: LoadPlan, progress: LoadProgress) 
     weights = plans.Weights(count_parameters(files), "quantization_config" in config)
     resolved = plans.resolve(plan, weights, str(path))
     progress("tokenizer", 0, 1)
-    tokenizer: SpanTokenizer = (
-        load_tokenizer(path, _stop_ids(path, config)) if loader is None else loader.load_tokenizer(path, config)
-    )
+    tokenizer = _load_tokenizer(path, config, loader, auto_class)
     progress("weights", 0, 1)
     model = _load_model(entry, path, resolved, loader or auto_class, config)
     progress("trying", 0, 1)
     engine = _start(entry, model, tokenizer, resolved)
     progress("ready", 1, 1)
     return engine
+
+
+def _load_tokenizer(path: Path, config: Mapping[str, Any], loader: Any, auto_class: Any) -> SpanTokenizer:
+    """The family's own, or transformers' with its picture processor where the model takes pictures."""
+    if loader is not None:
+        own: SpanTokenizer | None = loader.load_tokenizer(path, config)
+        return own or load_tokenizer(path, _stop_ids(path, config))
+    if auto_class.__name__ == "AutoModelForImageTextToText":
+        from llm.engines.transformers import vision
+
+        return vision.load_tokenizer(path, config, _stop_ids(path, config))
+    return load_tokenizer(path, _stop_ids(path, config))
 
 
 def _load_model(entry: ModelEntry, path: Path, plan: LoadPlan, loader: Any, config: Mapping[str, Any]) -> Any:
