@@ -36,7 +36,8 @@ def test_no_sentence_is_empty_or_left_in_the_other_language():
 @pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.name)
 def test_every_key_that_a_page_uses_is_written(source):
     for key in re.findall(r"""\bt\(\s*["']([a-z_]+\.[a-z0-9_]+)["']""", source.read_text(encoding="utf-8")):
-        assert key in words("en"), key
+        # A key that ends in "_" is the beginning of several.
+        assert key in words("en") or (key.endswith("_") and any(k.startswith(key) for k in words("en"))), key
 
 
 def errors(cls=llm.errors.ModelError):
