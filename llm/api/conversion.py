@@ -126,11 +126,14 @@ def tools(request: ChatRequest) -> list[dict[str, Any]]:
 
 
 def call_schema(told: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """A JSON schema for one call of any of the tools."""
+    """A JSON schema for one call of any of the tools. Arguments that a tool doesn't name are not made up."""
     shapes = [
         {
             "type": "object",
-            "properties": {"name": {"const": tool["function"]["name"]}, "arguments": tool["function"]["parameters"]},
+            "properties": {
+                "name": {"const": tool["function"]["name"]},
+                "arguments": {"additionalProperties": False, **tool["function"]["parameters"]},
+            },
             "required": ["name", "arguments"],
             "additionalProperties": False,
         }

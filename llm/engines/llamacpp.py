@@ -280,7 +280,8 @@ def _request(prompt: Prompt, settings: GenerationSettings, room: int) -> dict[st
     if settings.logprobs is not None:
         body["n_probs"] = max(1, settings.logprobs)
     if settings.json_schema is not None:
-        body["json_schema"] = dict(settings.json_schema)
+        # Small models can go on with spaces between two values for ever; llguidance then allows none but the usual.
+        body["json_schema"] = {"x-guidance": {"whitespace_flexible": False}, **settings.json_schema}
     return body
 
 

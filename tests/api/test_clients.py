@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import httpx
 import openai
@@ -33,14 +33,17 @@ def chat(served: Served, model: str = STARTER, **values: Any) -> ChatOpenAI:
 def test_langchain_asks_and_streams(served: Served) -> None:
     messages = [SystemMessage("You are brief."), HumanMessage("Count from one to five.")]
     whole = chat(served).invoke(messages)
-    assert whole.content and whole.usage_metadata and whole.usage_metadata["output_tokens"] == 12
+    assert whole.content and whole.usage_metadata and 1 <= whole.usage_metadata["output_tokens"] <= 12
     parts = list(chat(served, stream_usage=True).stream(messages))
     assert "".join(str(part.content) for part in parts) == whole.content and len(parts) > 3
-    assert sum((part.usage_metadata or {}).get("output_tokens", 0) for part in parts) == 12
+    assert (
+        sum((part.usage_metadata or {}).get("output_tokens", 0) for part in parts)
+        == (whole.usage_metadata["output_tokens"])
+    )
 
 
 @tool
-def get_weather(city: str) -> str:
+def get_weather(city: Literal["Rome", "Paris"]) -> str:
     """The weather in a city."""
     return f"Sunny in {city}"
 
@@ -56,7 +59,7 @@ def test_langchain_calls_tools(served: Served) -> None:
 
 
 class Count(BaseModel):
-    number: int
+    number: Literal[1, 2, 3]
     even: bool
 
 

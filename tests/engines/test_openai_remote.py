@@ -72,7 +72,8 @@ def test_another_hearth(served: Served, own_home: Path) -> None:  # noqa: F811
 
 def test_tools_and_schemas_through_another_hearth(served: Served, own_home: Path) -> None:  # noqa: F811
     add_server("home", f"{served.url}/v1")
-    schema = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
+    number = {"type": "integer", "minimum": 0, "maximum": 9}
+    schema = {"type": "object", "properties": {"n": number}, "required": ["n"], "additionalProperties": False}
     text, _, _ = said(llm.load(f"home/{STARTER}"), GenerationSettings(max_length=60, json_schema=schema))
     assert "n" in json.loads(text)
     with pytest.raises(InvalidRequest, match="tools"):
