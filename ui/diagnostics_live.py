@@ -101,7 +101,7 @@ def _chart(history: deque[dict[str, Any]], lines: dict[str, str]) -> None:
     import altair as alt
 
     if len(lines) == 1:
-        st.caption(*lines.values())
+        st.caption(next(iter(lines.values())))
     now = history[-1]["at"]
     points = [
         {"minutes": (sample["at"] - now) / 60, "value": sample[key], "line": label}
