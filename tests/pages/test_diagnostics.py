@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from pathlib import Path
 
@@ -71,19 +72,21 @@ def test_red_lines_come_first_and_say_how_to_mend(page: AppTest, monkeypatch: py
 
 
 def test_slow_checks_never_hold_the_page_up(page: AppTest, monkeypatch: pytest.MonkeyPatch) -> None:
+    answered = threading.Event()
+
     def slow() -> Check:
-        time.sleep(2)
+        answered.wait(120)
         return Check("network", "ok", "all", {"reached": "hub (1 ms)"})
 
     monkeypatch.setattr(doctor, "examiners", lambda: [Examiner("network", slow, slow=True)])
     diagnostics_checks.examination.clear()
-    begin = time.perf_counter()
-    section(page, "checks")
-    assert time.perf_counter() - begin < 2
+    section(page, "checks")  # returns although nothing has answered yet
     assert "Still checking: Hubs and mirrors" in words(page)
-    time.sleep(2)
+    answered.set()
+    while diagnostics_checks.examination().pending():
+        time.sleep(0.05)
     page.run()
-    assert r"hub (1 ms)" in words(page)
+    assert "hub (1 ms)" in words(page)
 
 
 def test_live_readings_without_and_with_gpus(page: AppTest, monkeypatch: pytest.MonkeyPatch) -> None:
