@@ -23,13 +23,33 @@ from ui.state import UNDER_HOOD, kept
 
 ALTERNATIVES = 5
 READY_MADE = ("describe", "read", "find", "chart")
+MODES = ("ask", "table", "captions")
 
 
 def page() -> None:
     conversation = current_conversation()
     conversation_list(conversation)
+    mode = st.segmented_control(
+        t("image.mode"),
+        MODES,
+        default="ask",
+        key=state.MODE,
+        required=True,
+        format_func=lambda name: t(f"image.mode_{name}"),
+        label_visibility="collapsed",
+    )
+    if mode == "captions":
+        from ui.image_captions import captions
+
+        captions()
+        return
     fetching = fetch_starter("chat")
-    entry = _header(conversation)
+    entry = _header(conversation if mode == "ask" else None)
+    if mode == "table":
+        from ui.image_table import table
+
+        table(entry)
+        return
     _ask_mode(conversation, None if fetching else entry)
 
 

@@ -38,6 +38,9 @@ ENGINE_MODULES = {
     "openai": "llm.engines.openai",
 }
 
+# Models that rank captions load by transformers too, and hold no conversations.
+CLIP_MODULE = "llm.engines.clip"
+
 
 @dataclass(frozen=True, slots=True)
 class HandleInfo:
@@ -163,13 +166,14 @@ def _handle(key: str, _entry: ModelEntry, _path: Path, _plan: LoadPlan, _progres
     log.info("Loading %s from %s", _entry.id, _path.name)
     mark_used(_entry.id)
     try:
-        engine = import_module(ENGINE_MODULES[_entry.engine]).load(_entry, _path, _plan, _progress)
+        module = CLIP_MODULE if _entry.task == "zero-shot-image" else ENGINE_MODULES[_entry.engine]
+        engine = import_module(module).load(_entry, _path, _plan, _progress)
     except Exception as error:
         if not is_out_of_memory(error):
             raise
         gc.collect()  # what was loaded so far
         raise out_of_memory(_entry, _plan, _path) from error
-    if _entry.engine in ("whisper", "openai"):
+    if _entry.engine in ("whisper", "openai") or module == CLIP_MODULE:
         return engine
     return ChatModel(_entry, getattr(engine, "plan", _plan), engine)
 
