@@ -15,6 +15,7 @@ from tests.browser.app_server import AppServer
 from tests.vision.pictures import bilingual_picture
 
 ANSWERED_WITHIN_MS = 120_000
+DROPZONE = '[data-testid="stMainBlockContainer"] [data-testid="stFileUploaderDropzone"]'
 _SEND = """([selector, kind, data]) => {
   const bytes = Uint8Array.from(atob(data), c => c.charCodeAt(0));
   const transfer = new DataTransfer();
@@ -56,7 +57,7 @@ def last_answer(page: Page) -> str:
 def test_a_dropped_picture_is_read_answered_and_drawn_on(image_page: Page, tmp_path: Path) -> None:
     page = image_page
     expect(page.locator(".st-key-image_reader_note")).to_contain_text("does not see objects")
-    send(page, '[data-testid="stMainBlockContainer"] [data-testid="stFileUploaderDropzone"]', "drop", bilingual_picture())
+    send(page, DROPZONE, "drop", bilingual_picture())
     expect(page.locator(".st-key-image_tray")).to_contain_text("900 × 260", timeout=30_000)
     ask(page, "What is the total of the invoice?")
     assert "358" in last_answer(page)
@@ -113,7 +114,7 @@ def test_a_link_into_this_machine_is_refused(image_page: Page, app: AppServer) -
 
 def test_a_cut_out_region_waits_for_a_question(image_page: Page) -> None:
     page = image_page
-    send(page, '[data-testid="stMainBlockContainer"] [data-testid="stFileUploaderDropzone"]', "drop", bilingual_picture())
+    send(page, DROPZONE, "drop", bilingual_picture())
     expect(page.locator(".st-key-image_tray")).to_be_visible(timeout=30_000)
     page.locator(".st-key-image_crop summary").click()
     page.locator(".st-key-image_crop_take button").click()
