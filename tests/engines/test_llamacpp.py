@@ -130,5 +130,6 @@ def test_a_chat_imports_no_torch(starter_file):
         "list(model.stream([llm.user('hi')], llm.GenerationSettings(max_length=3)));"
         "heavy = {'torch', 'transformers', 'ctranslate2'} & set(sys.modules); sys.exit(', '.join(heavy) or 0)"
     )
-    done = subprocess.run([sys.executable, "-c", script, str(starter_file)], capture_output=True, text=True, timeout=120)
+    command = [sys.executable, "-c", script, str(starter_file)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr[-500:]

@@ -89,7 +89,7 @@ def test_what_was_shown_is_kept_about_once_a_second(begin, monkeypatch):
     monkeypatch.setattr(module, "SAVE_EVERY_S", 0.05)
     answer, kept, conversation_id, _ = begin(script=["a"] * 200, pause_s=0.01)
     text = ""
-    for batch in answer.watch():
+    for _ in answer.watch():
         text = kept.path(conversation_id)[-1].message.text
         if text:
             break
