@@ -25,7 +25,8 @@ QUANTISED_TOLERANCE = 0.3
 PROBE_LENGTHS = (23, 9)
 TIMED_ROWS = 4
 TIMING_S = 1.0
-TIMED_ROUNDS = 20
+TIMED_ROUNDS = (4, 20)
+LONGEST_TIMING_S = 5.0
 # Several at once must take less than this share of the time of one after another to be worth the padding.
 PAYS_BELOW = 0.9
 # Their frequencies follow the longest text in the batch, so that neighbours would change each other's answers.
@@ -89,7 +90,7 @@ def _disagreement(model: Any, decoder: Decoder) -> str:
 
 @torch.inference_mode()
 def _step_times(model: Any, decoder: Decoder) -> tuple[float, float]:
-    """Seconds for one step of one answer and of `TIMED_ROWS`: the best of as many as fit in `TIMING_S`.
+    """Seconds for one step of one answer and of `TIMED_ROWS`: the best of the rounds that there is time for.
 
     The two take turns, so that something else on the machine disturbs both alike.
     """
@@ -100,16 +101,18 @@ def _step_times(model: Any, decoder: Decoder) -> tuple[float, float]:
             batches[-1].join(_read(decoder, _some_ids(model, 17), ids_read=16))
     best = [float("inf"), float("inf")]
     began = time.perf_counter()
-    for round_number in range(TIMED_ROUNDS):
+    fewest, most = TIMED_ROUNDS
+    for round_number in range(most + 1):
         for index, batch in enumerate(batches):
             start = time.perf_counter()
             batch.step().argmax(-1).tolist()
             best[index] = min(best[index], time.perf_counter() - start)
             batch.roll_back()
-        # The first round warms up; a slow model's first round must do.
-        if time.perf_counter() - began > TIMING_S:
+        # Few rounds say little on a busy machine; a slow model's must do.
+        spent_s = time.perf_counter() - began
+        if spent_s > (TIMING_S if round_number >= fewest else LONGEST_TIMING_S):
             break
-        if round_number == 0:
+        if round_number == 0:  # it warmed up
             best = [float("inf"), float("inf")]
     return best[0], best[1]
 
