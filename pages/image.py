@@ -27,8 +27,8 @@ MODES = ("ask", "table", "captions")
 
 
 def page() -> None:
-    conversation = current_conversation()
-    conversation_list(conversation)
+    conversation = current_conversation(pictures=True)
+    conversation_list(conversation, pictures=True)
     mode = st.segmented_control(
         t("image.mode"),
         MODES,
@@ -104,7 +104,11 @@ def _ready_made(conversation: Conversation | None, entry: ModelEntry) -> None:
 
 
 def _request(conversation: Conversation, entry: ModelEntry) -> Request:
-    values = {**entry.sampling, **conversation.settings, "logprobs": ALTERNATIVES}
+    values = {
+        **entry.sampling,
+        **conversation.settings,
+        "logprobs": ALTERNATIVES if st.session_state.get(UNDER_HOOD) else None,
+    }
     values = {name: tuple(value) if name == "stop" else value for name, value in values.items()}
     return Request(entry.id, GenerationSettings().with_values(values))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
+from llm.catalogue.lookup import READER, entries
 from llm.errors import ModelError
 from llm.store import Conversation
 from ui.i18n import explain, t
@@ -12,15 +13,25 @@ from ui.state import CHAT_CONVERSATION, CHAT_DELETED, CHAT_EDITING, CHAT_PROBLEM
 SHOWN = 30
 
 
-def current_conversation() -> Conversation | None:
-    """The conversation that the page shows: the session's, or after a reload the one that the address names."""
+def with_pictures(conversation: Conversation) -> bool:
+    """Whether it belongs to the Image page: its model sees, or is given what a reader found."""
+    seeing = {entry.id for entry in entries() if entry.task == "vision"}
+    return conversation.model.startswith(READER) or conversation.model in seeing
+
+
+def current_conversation(pictures: bool = False) -> Conversation | None:
+    """The conversation that the page shows: the session's, or after a reload the one that the address names.
+
+    pictures: the page is the one for questions about pictures; each page shows its own conversations.
+    """
     conversation_id = st.session_state.get(CHAT_CONVERSATION, st.query_params.get("c", ""))
     if conversation_id:
         try:
             conversation = kept().conversation(conversation_id)
         except ModelError:
             conversation = None
-        if conversation is not None and conversation.deleted_at is None:
+        shown_here = conversation is not None and with_pictures(conversation) == pictures
+        if conversation is not None and shown_here and conversation.deleted_at is None:
             st.session_state[CHAT_CONVERSATION] = conversation.id
             st.query_params["c"] = conversation.id
             return conversation
@@ -35,8 +46,8 @@ def open_conversation(conversation_id: str) -> None:
     st.session_state.pop("chat_show_all", None)
 
 
-def conversation_list(shown: Conversation | None) -> None:
-    """Draws the list in the sidebar."""
+def conversation_list(shown: Conversation | None, pictures: bool = False) -> None:
+    """Draws the list in the sidebar; `pictures` as of `current_conversation`."""
     with st.sidebar:
         st.button(
             t("chat.new"),
@@ -52,9 +63,10 @@ def conversation_list(shown: Conversation | None) -> None:
         _undo()
         limit = st.session_state.get("chat_list_limit", SHOWN)
         page = kept().list(query, limit=limit)
-        for conversation in page.items:
+        found = [conversation for conversation in page.items if with_pictures(conversation) == pictures]
+        for conversation in found:
             _row(conversation, shown)
-        if not page.items:
+        if not found:
             st.caption(t("chat.nothing_found") if query else t("chat.no_conversations"))
         if page.next:
             st.button(t("chat.more_conversations"), type="tertiary", on_click=_more, args=(limit + SHOWN,))
