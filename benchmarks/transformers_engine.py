@@ -141,14 +141,14 @@ def one_stream(loaded: TransformersEngine, tokens: int, rounds: int) -> None:
     alone._scheduler.close()
 
 
-def many_streams(loaded: TransformersEngine, tokens: int, rounds: int) -> None:
+def many_streams(loaded: TransformersEngine, tokens: int, rounds: int, counts: list[int]) -> None:
     ways = {
         "one batch": with_policy(loaded, Policy(False, 8, ""), 8),
         "turns of one token": with_policy(loaded, Policy(False, 1, ""), 8),
         "one after another": with_policy(loaded, Policy(False, 1, ""), 1),
     }
     print(f"\nstreams, {PROMPT_TOKENS} + {tokens} tokens each")
-    for streams in (1, 4, 8):
+    for streams in counts:
         results: dict[str, Run] = {}
         for _ in range(rounds):
             for name, engine in ways.items():
@@ -207,6 +207,7 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=96)
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--parts", nargs="+", default=["one", "many", "turns"], choices=["one", "many", "turns"])
+    parser.add_argument("--streams", nargs="+", type=int, default=[1, 4, 8])
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = arguments.folder or random_checkpoint(Path(temporary))
@@ -217,7 +218,7 @@ def main() -> None:
         if "one" in arguments.parts:
             one_stream(loaded, arguments.tokens, arguments.rounds)
         if "many" in arguments.parts:
-            many_streams(loaded, arguments.tokens, arguments.rounds)
+            many_streams(loaded, arguments.tokens, arguments.rounds, arguments.streams)
         if "turns" in arguments.parts:
             conversation(loaded, 10)
         loaded.close()

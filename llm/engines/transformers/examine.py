@@ -41,9 +41,9 @@ def examine(model: Any, decoder: Decoder, parallel: int) -> Policy:
     rope = _rope_type(model.config.get_text_config(decoder=True))
     if rope in SHARED_ROPE or not getattr(model, "rows_are_independent", True):
         return Policy(False, 1, f"Fair turns, one token each: in a batch, {rope or 'its'} positions would be shared.")
-    one_s, several_s = _step_times(model, decoder)
+    one_s, several_s, is_sure = _step_times(model, decoder)
     figures = f"{TIMED_ROWS} together take {several_s * 1e3:.1f} ms a token, one alone {one_s * 1e3:.1f} ms"
-    if several_s < PAYS_BELOW * TIMED_ROWS * one_s:
+    if several_s < PAYS_BELOW * TIMED_ROWS * one_s or not is_sure:
         return Policy(False, parallel, f"Continuous batching: {figures} (measured when the model was loaded).")
     return Policy(False, 1, f"Fair turns, one token each, as a batch gains nothing: {figures} (measured).")
 
@@ -89,8 +89,10 @@ def _disagreement(model: Any, decoder: Decoder) -> str:
 
 
 @torch.inference_mode()
-def _step_times(model: Any, decoder: Decoder) -> tuple[float, float]:
+def _step_times(model: Any, decoder: Decoder) -> tuple[float, float, bool]:
     """Seconds for one step of one answer and of `TIMED_ROWS`: the best of the rounds that there is time for.
+
+    Third: whether there were enough rounds to go by. Large models, whose steps are slow, gain from batches.
 
     The two take turns, so that something else on the machine disturbs both alike.
     """
@@ -114,7 +116,7 @@ def _step_times(model: Any, decoder: Decoder) -> tuple[float, float]:
             break
         if round_number == 0:  # it warmed up
             best = [float("inf"), float("inf")]
-    return best[0], best[1]
+    return best[0], best[1], round_number >= fewest
 
 
 def _read(decoder: Decoder, ids: list[int], ids_read: int) -> Row:
