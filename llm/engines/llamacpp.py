@@ -7,6 +7,7 @@ locks, because the binding has no call for it.
 
 from __future__ import annotations
 
+import atexit
 import json
 import queue
 import secrets
@@ -14,6 +15,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
+import weakref
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -89,7 +91,11 @@ def load(entry: ModelEntry, path: Path, plan: LoadPlan, progress: LoadProgress) 
     progress("weights", 1, 1)
     # The mapped weights are in memory after the warm-up, so the growth is all that the model takes.
     grown = psutil.Process().memory_info().rss - before
-    return LlamaCppEngine(server, key, path, context_tokens, max(grown, header.tensor_bytes))
+    engine = LlamaCppEngine(server, key, path, context_tokens, max(grown, header.tensor_bytes))
+    # The server's threads must end before the interpreter does, or the process aborts on its way out.
+    weak = weakref.ref(engine)
+    atexit.register(lambda: (alive := weak()) and alive.close())
+    return engine
 
 
 class LlamaCppEngine:
@@ -116,7 +122,8 @@ class LlamaCppEngine:
         self._server = server
         self._key = key
         self._runs: dict[str, list[tuple[int, bytes]]] = {}
-        self._running: set[Cancel] = set()
+        self._running: dict[Cancel, threading.Thread] = {}
+        self._leaving: list[threading.Thread] = []
         self._lock = threading.Lock()
         self._path = path
         self._embedder: Any = None
@@ -195,16 +202,17 @@ class LlamaCppEngine:
             finally:
                 chunks.put(None)
 
+        thread = threading.Thread(target=work, name="llamacpp-answer", daemon=True)
         with self._lock:
-            self._running.add(cancel)
-        started = threading.Thread(target=work, name="llamacpp-answer", daemon=True)
-        started.start()
+            self._running[cancel] = thread
+        thread.start()
         try:
             yield from self._steps(chunks, cancel)
         finally:
             cancel.set()
             with self._lock:
-                self._running.discard(cancel)
+                del self._running[cancel]
+                self._leaving = [thread, *(left for left in self._leaving if left.is_alive())]
 
     def _steps(self, chunks: queue.SimpleQueue[Any], cancel: Cancel) -> Iterator[GenerationStep]:
         end = GenerationEnd("cancelled")
@@ -253,9 +261,10 @@ class LlamaCppEngine:
         with self._lock:
             for cancel in self._running:
                 cancel.set()
+            threads = [*self._running.values(), *self._leaving]
         deadline = time.monotonic() + 5
-        while self._running and time.monotonic() < deadline:
-            time.sleep(0.02)
+        for thread in threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
         self._server = self._embedder = None
 
 

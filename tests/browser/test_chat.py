@@ -52,14 +52,14 @@ def test_stop_keeps_what_was_written(chat: ChatPage) -> None:
 def test_regenerate_makes_a_branch_that_can_be_walked(chat: ChatPage) -> None:
     _short_answer(chat)
     first = chat.answer_text
-    chat.last.locator('[class*="st-key-regenerate_"] button').click()
+    chat.last.locator('[class*="st-key-regenerate_"] button').first.click()
     expect(chat.last.get_by_text("2/2")).to_be_visible(timeout=60_000)
     chat.wait_finished()
     second = chat.answer_text
-    chat.last.locator('[class*="st-key-previous_"] button').click()
+    chat.last.locator('[class*="st-key-previous_"] button').first.click()
     expect(chat.last.get_by_text("1/2")).to_be_visible()
     assert chat.answer_text == first
-    chat.last.locator('[class*="st-key-next_"] button').click()
+    chat.last.locator('[class*="st-key-next_"] button').first.click()
     expect(chat.last.get_by_text("2/2")).to_be_visible()
     assert chat.answer_text == second
 
@@ -67,13 +67,13 @@ def test_regenerate_makes_a_branch_that_can_be_walked(chat: ChatPage) -> None:
 def test_edit_makes_a_branch_and_the_first_question_stays(chat: ChatPage) -> None:
     _short_answer(chat)
     question = chat.messages.first
-    question.locator('[class*="st-key-edit_"] button').click()
+    question.locator('[class*="st-key-edit_"] button').first.click()
     chat.page.locator('[class*="st-key-edited_"] textarea').fill("Say just the word yes.")
-    chat.page.locator('[class*="st-key-send_"] button').click()
+    chat.page.locator('[class*="st-key-send_"] button').first.click()
     expect(question.get_by_text("Say just the word yes.")).to_be_visible(timeout=30_000)
     chat.wait_finished()
     expect(question.get_by_text("2/2")).to_be_visible()
-    question.locator('[class*="st-key-previous_"] button').click()
+    question.locator('[class*="st-key-previous_"] button').first.click()
     expect(question.get_by_text("Say hello.")).to_be_visible()
     expect(chat.messages).to_have_count(2)
 
@@ -92,9 +92,12 @@ def test_two_browsers_at_once_get_their_own_answers(app: AppServer, open_page: C
     one.ask("What is the capital of France?")
     two.ask("What is the capital of Japan?")
     for chat in (one, two):
-        expect(chat.last).to_contain_text("Paris" if chat is one else "Tokyo", timeout=120_000)
-    expect(one.last).not_to_contain_text("Tokyo")
-    expect(two.last).not_to_contain_text("Paris")
+        chat.wait_finished()
+    # The model is small, but it knows what it was asked about.
+    expect(one.last).to_contain_text("France")
+    expect(two.last).to_contain_text("Japan")
+    expect(one.last).not_to_contain_text("Japan")
+    expect(two.last).not_to_contain_text("France")
 
 
 def test_language_follows_the_browser_and_the_switch_is_remembered(
