@@ -5,9 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
+import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.app_server import AppServer
+
+pytestmark = pytest.mark.slow
 
 SLOW_MS = 120_000
 

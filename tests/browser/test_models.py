@@ -16,6 +16,8 @@ from tests.sources import index_server
 from tests.sources.index_server import Index
 from tests.sources.test_package_index import model_in
 
+pytestmark = pytest.mark.slow
+
 ENDED = 60_000
 
 

@@ -15,6 +15,8 @@ from tests.browser.chromium import launch_with
 from tests.speech import samples
 from tests.speech.conftest import whisper_folder  # noqa: F401
 
+pytestmark = pytest.mark.slow
+
 LONG = 90_000
 
 

@@ -22,6 +22,8 @@ from tests.conftest import STARTER, give_starter
 
 ray = pytest.importorskip("ray", reason="Ray is not installed: pip install -r deploy/requirements.txt runs these tests")
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 STORY: dict[str, Any] = {
     "model": STARTER,

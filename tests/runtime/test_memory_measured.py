@@ -22,7 +22,10 @@ DEEP = Size(layers=12, hidden=1024, heads=16, kv_heads=4, intermediate=2816, voc
 WIDE = Size(layers=6, hidden=1536, heads=12, kv_heads=12, intermediate=4096, vocab=32000)
 NARROW_WHISPER = Size(layers=4, hidden=384, heads=6, kv_heads=6, intermediate=1536)
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="resident memory is counted differently elsewhere")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform != "linux", reason="resident memory is counted differently elsewhere"),
+]
 
 
 def measured(engine: str, path: Path, precision: str = "auto", context: int = 0, prompt: int = 0) -> dict[str, Any]:
