@@ -21,11 +21,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+# isort: off
+from llm.engines.transformers import load  # first, as it sets how torch's threads wait
+
 import torch
 
+# isort: on
 from llm.catalogue.entry import ModelEntry
 from llm.engines.base import Cancel, GeneratedToken, LoadPlan
-from llm.engines.transformers import load
 from llm.engines.transformers.decoder import Decoder
 from llm.engines.transformers.engine import TransformersEngine
 from llm.engines.transformers.own_loop import OwnLoop
