@@ -13,7 +13,7 @@ from llm.runtime.answers import Request, answers
 from llm.settings import GenerationSettings
 from llm.store import Conversation, StoredMessage
 from ui import state
-from ui.chat_view import Actions, running, show_path, stop_button, watch
+from ui.chat_view import Actions, path_and_answer, show_path, stop_button, watch
 from ui.conversation_list import conversation_list, conversation_menu, current_conversation, open_conversation
 from ui.documents import TEXT_TYPES, attached_documents, document_of
 from ui.i18n import explain, t
@@ -36,9 +36,7 @@ def page() -> None:
         offer_download(entry)
     if problem := st.session_state.pop(state.CHAT_PROBLEM, None):
         st.error(problem, icon=":material/error:")
-    # First who is writing, then what is kept: an answer that ends in between is drawn once more, not lost.
-    answer = running(conversation.id) if conversation else None
-    path = kept().path(conversation.id) if conversation else []
+    path, answer = path_and_answer(conversation)
     if answer is not None:
         stop_button(answer)
     if entry is not None:
@@ -51,9 +49,9 @@ def page() -> None:
             on_submit=_ask,
             args=(conversation, entry),
         )
-    if not path:
+    if not path and answer is None:
         _welcome()
-    show_path([m for m in path if answer is None or m.id != answer.id], _actions(conversation, entry))
+    show_path(path, _actions(conversation, entry))
     if answer is not None:
         watch(answer)
 

@@ -12,7 +12,7 @@ from llm.settings import GenerationSettings
 from llm.store import Conversation, StoredMessage
 from llm.vision.picture import EXTENSIONS
 from ui import image_state as state
-from ui.chat_view import Actions, running, show_path, stop_button, watch
+from ui.chat_view import Actions, path_and_answer, show_path, stop_button, watch
 from ui.conversation_list import conversation_list, conversation_menu, current_conversation, open_conversation
 from ui.i18n import t
 from ui.image_answer import found_in
@@ -66,8 +66,7 @@ def _header(conversation: Conversation | None) -> ModelEntry | None:
 
 def _ask_mode(conversation: Conversation | None, entry: ModelEntry | None) -> None:
     state.show_problems()
-    answer = running(conversation.id) if conversation else None
-    path = kept().path(conversation.id) if conversation else []
+    path, answer = path_and_answer(conversation)
     if answer is not None:
         stop_button(answer)
     ready = entry is not None and where(entry) is not None
@@ -83,7 +82,7 @@ def _ask_mode(conversation: Conversation | None, entry: ModelEntry | None) -> No
     if not path:
         st.title(t("image.welcome"), anchor=False)
         st.markdown(t("image.welcome_text"))
-    show_path([m for m in path if answer is None or m.id != answer.id], _actions(conversation, entry, path))
+    show_path(path, _actions(conversation, entry, path))
     if answer is not None:
         watch(answer)
     inputs(open_first=not path)

@@ -10,7 +10,7 @@ import streamlit as st
 from llm.events import Progress
 from llm.messages import DocumentPart, ImagePart, Message, TextPart, ThinkingPart
 from llm.runtime.answers import Answer, answers
-from llm.store import StoredMessage
+from llm.store import Conversation, StoredMessage
 from ui.i18n import explain_code, t
 from ui.live_answer import LiveAnswer, show_answer, show_thinking
 from ui.size import readable_bytes
@@ -210,5 +210,16 @@ def _preparing(status: st.delta_generator.DeltaGenerator, event: Progress) -> No
         status.progress(min(1.0, event.done / event.total), t("chat.downloading", done=done, total=total))
 
 
-def running(conversation_id: str) -> Answer | None:
-    return answers().of(conversation_id)
+def path_and_answer(conversation: Conversation | None) -> tuple[list[StoredMessage], Answer | None]:
+    """The finished messages of the branch that is shown, and the answer being written in it.
+
+    An answer in another branch goes on being written and is not drawn here.
+    """
+    if conversation is None:
+        return [], None
+    # First who is writing, then what is kept: an answer that ends in between is drawn once more, not lost.
+    answer = answers().of(conversation.id)
+    path = kept().path(conversation.id)
+    if answer is None or all(stored.id != answer.id for stored in path):
+        return path, None
+    return [stored for stored in path if stored.id != answer.id], answer

@@ -93,9 +93,14 @@ def load(entry: ModelEntry, path: Path, plan: LoadPlan, progress: LoadProgress) 
     grown = psutil.Process().memory_info().rss - before
     engine = LlamaCppEngine(server, key, path, context_tokens, max(grown, header.tensor_bytes))
     # The server's threads must end before the interpreter does, or the process aborts on its way out.
-    weak = weakref.ref(engine)
-    atexit.register(lambda: (alive := weak()) and alive.close())
+    atexit.register(_close, weakref.ref(engine))
     return engine
+
+
+def _close(engine: weakref.ref[LlamaCppEngine]) -> None:
+    alive = engine()
+    if alive is not None:
+        alive.close()
 
 
 class LlamaCppEngine:

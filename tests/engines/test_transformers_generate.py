@@ -80,7 +80,7 @@ def test_batched_rows_join_and_leave_at_any_time(engine_of, kind):
 def test_a_long_prompt_is_read_in_stretches_without_stopping_the_others(engine_of):
     engine = engine_of("llama")
     scheduler = engine._scheduler
-    scheduler._tokens_per_s = 100.0  # as a slow machine would: 32 tokens at a time
+    scheduler._tokens_per_s = 100.0  # as a slow machine would: 64 tokens at a time
     order = []
 
     def listen(name, ids, length):

@@ -29,9 +29,9 @@ from llm.events import FinishReason
 log = logging.getLogger(__name__)
 
 # How long a stretch of a prompt may hold up others' next tokens, and a cancellation when there are no others.
-SHARED_STRETCH_S = 0.12
+SHARED_STRETCH_S = 0.3
 ALONE_STRETCH_S = 0.5
-STRETCH_TOKENS = (32, 4096)
+STRETCH_TOKENS = (64, 4096)
 # Padding that is always accepted, in tokens, so that short answers share one batch.
 FREE_PADDING_TOKENS = 2048
 
