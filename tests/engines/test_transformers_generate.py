@@ -101,7 +101,7 @@ def test_a_long_prompt_is_read_in_stretches_without_stopping_the_others(engine_o
     listen("long", some_ids(300, 7), 3)
     before_long = order[: order.index("long")]
     short.join(60)
-    assert len(before_long) >= 300 // 4096 + 3  # tokens went on while the prompt was read
+    assert len(before_long) >= 5  # the two that were there, and tokens that went on while the prompt was read
     assert Counter(order) == {"short": 200, "long": 3}
 
 
