@@ -77,10 +77,11 @@ def test_batched_rows_join_and_leave_at_any_time(engine_of, kind):
         assert written == reference(engine, list(row.request.ids), len(written))
 
 
-def test_a_long_prompt_is_read_in_stretches_without_stopping_the_others(engine_of):
+def test_a_long_prompt_is_read_in_stretches_without_stopping_the_others(engine_of, monkeypatch):
+    from llm.engines.transformers import scheduler
+
     engine = engine_of("llama")
-    scheduler = engine._scheduler
-    scheduler._tokens_per_s = 100.0  # as a slow machine would: 64 tokens at a time
+    monkeypatch.setattr(scheduler, "STRETCH_TOKENS", (32, 32))  # as on a slow machine
     order = []
 
     def listen(name, ids, length):
@@ -101,7 +102,7 @@ def test_a_long_prompt_is_read_in_stretches_without_stopping_the_others(engine_o
     listen("long", some_ids(300, 7), 3)
     before_long = order[: order.index("long")]
     short.join(60)
-    assert len(before_long) >= 5  # the two that were there, and tokens that went on while the prompt was read
+    assert len(before_long) >= 8  # 300 tokens are ten stretches; the other went on while the prompt was read
     assert Counter(order) == {"short": 200, "long": 3}
 
 
