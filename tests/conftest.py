@@ -15,18 +15,23 @@ from llm.sources import fetch
 STARTER = "smollm2-135m-instruct-q4_1"
 
 
-@pytest.fixture(scope="session")
-def starter_file() -> Path:
-    """The starter chat model, fetched once and kept in HEARTH_TEST_CACHE or the default data folder."""
+def fetched(model_id: str) -> Path:
+    """A model's file or folder, fetched once and kept in HEARTH_TEST_CACHE or the default data folder."""
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("HEARTH_HOME", raising=False)
         if cache := os.environ.get("HEARTH_TEST_CACHE"):
             patch.setenv("HEARTH_HOME", cache)
         config.cache_clear()
         try:
-            return fetch(find(STARTER))
+            return fetch(find(model_id))
         finally:
             config.cache_clear()
+
+
+@pytest.fixture(scope="session")
+def starter_file() -> Path:
+    """The starter chat model."""
+    return fetched(STARTER)
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from llm.catalogue.lookup import find
 from llm.config import config
 from llm.engines.base import LoadPlan
 from llm.engines.whisper import SpeechModel, load
-from llm.sources import fetch
+from tests.conftest import fetched
 from tests.speech import samples
 
 STARTER = "faster-whisper-base"
@@ -22,16 +21,8 @@ RATE = 16_000
 
 @pytest.fixture(scope="session")
 def whisper_folder() -> Path:
-    """The starter model's folder, fetched once and kept in HEARTH_TEST_CACHE or the default data folder."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("HEARTH_HOME", raising=False)
-        if cache := os.environ.get("HEARTH_TEST_CACHE"):
-            patch.setenv("HEARTH_HOME", cache)
-        config.cache_clear()
-        try:
-            return fetch(find(STARTER))
-        finally:
-            config.cache_clear()
+    """The starter speech model's folder."""
+    return fetched(STARTER)
 
 
 @pytest.fixture(scope="session")
