@@ -11,15 +11,15 @@ import os
 import subprocess
 import sys
 import threading
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from llm.sources.base import check
 
 _POLL_S = 0.1
 _GRACE_S = 2.0
-_MAX_OUTPUT_CHARS = 64_000
+_MAX_OUTPUT_LINES = 2_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class Result:
 
 def run(
     arguments: Sequence[str],
-    log: Path,
+    name: str,
     environment: Mapping[str, str],
     stop: threading.Event | None,
     poll: Callable[[], None],
@@ -38,33 +38,37 @@ def run(
 ) -> Result:
     """Runs `python arguments...`, calling `poll` ten times a second until it ends.
 
-    Its output goes to `log`, so that no pipe can fill. `request` is its first line of input, and its input stays
-    open as long as this process lives. An exception from `poll`, or `stop`, ends the program
-    before it is passed on.
+    `name` is what the program works for, told when it is stopped. Its output is read by a thread, which keeps the
+    end of it: no pipe can fill, and a program that dies of a full disk can still say so. `request` is its first line
+    of input, and its input stays open as long as this process lives. An exception from `poll`, or `stop`, ends the
+    program before it is passed on.
 
     Raises:
         Cancelled, Paused: `stop` was set.
     """
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            [sys.executable, *arguments],
-            stdin=subprocess.PIPE,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            env={**os.environ, **environment},
-        )
+    process = subprocess.Popen(
+        [sys.executable, *arguments],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env={**os.environ, **environment},
+    )
+    output = deque[bytes](maxlen=_MAX_OUTPUT_LINES)
+    reader = threading.Thread(target=output.extend, args=(process.stdout,), daemon=True, name="child-output")
+    reader.start()
     try:
         if request and process.stdin:
             process.stdin.write(request.encode() + b"\n")
             process.stdin.flush()
         while process.poll() is None:
-            check(stop, log.parent.name)
+            check(stop, name)
             poll()
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(_POLL_S)
     finally:
         _end(process)
-    return Result(process.returncode, log.read_text(encoding="utf-8", errors="replace")[-_MAX_OUTPUT_CHARS:])
+    reader.join(_GRACE_S)  # a grandchild may hold the pipe open
+    return Result(process.returncode, b"".join(tuple(output)).decode(errors="replace"))
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -44,7 +44,7 @@ def fetch(entry: ModelEntry, source: Source, progress: ProgressCall, stop: Stop)
         "events": str(events.path),
     }
     result = child.run(
-        ["-m", "llm.sources.hub_worker"], folder / "worker.log", environment(), stop, events.poll, json.dumps(request)
+        ["-m", "llm.sources.hub_worker"], entry.id, environment(), stop, events.poll, json.dumps(request)
     )
     events.poll()
     if events.error:

@@ -83,7 +83,7 @@ def _ask(kind: SourceKind, repo: str, stop: threading.Event | None) -> tuple[dic
         request = {**hub.request_of(source), "only": "list", "events": os.path.join(folder, "events.jsonl")}
         child.run(
             ["-m", "llm.sources.hub_worker"],
-            Path(folder, "worker.log"),
+            repo,
             hub.environment(),
             stop,
             lambda: None,

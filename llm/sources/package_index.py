@@ -144,7 +144,7 @@ class _Work:
         if config().pip_index_url:
             arguments += ["--index-url", config().pip_index_url]
         environment = {name: str(scratch) for name in ("TMPDIR", "TEMP", "TMP")}
-        result = child.run([*arguments, "--", requirement], self._tmp / "pip.log", environment, self._stop, poll)
+        result = child.run([*arguments, "--", requirement], requirement, environment, self._stop, poll)
         wheels = sorted(target.glob("*.whl")) if target.is_dir() else []
         if result.code or len(wheels) != 1:
             raise self._failure(requirement, result.output)
