@@ -53,6 +53,7 @@ def test_the_shipped_catalogue_is_sound() -> None:
     assert len({entry.id for entry in known}) == len(known) >= 60
     for entry in known:
         GenerationSettings().with_values(entry.sampling)
+        assert entry.size_bytes > 0 < entry.parameters, entry.id
         assert entry.citation.startswith("https://") and entry.languages and entry.sources, entry.id
         for source in entry.sources:
             assert source.repo and (source.kind == "package_index" or source.repo.count("/") == 1), entry.id
