@@ -10,7 +10,7 @@ import streamlit as st
 from llm.catalogue import lookup
 from llm.catalogue.entry import ModelEntry
 from llm.errors import ModelError
-from llm.runtime.acceptance import check_runs
+from llm.runtime.acceptance import check_runs, with_sampling
 from llm.runtime.hardware import hardware
 from llm.runtime.memory import choices, verdict
 from llm.sources import jobs
@@ -101,7 +101,7 @@ def _add(entry: ModelEntry) -> None:
     """Callback: keeps the entry; one from a hub begins to download."""
     taken = {known.id for known in lookup.entries()}
     name = entry.name if entry.id not in taken or not entry.path else f"{entry.name} ({entry.path.parent.name})"
-    lookup.add(replace(entry, name=name))
+    lookup.add(with_sampling(replace(entry, name=name)))
     st.session_state.pop(_FOUND, None)
     st.session_state[_ADDED] = name
     if entry.path is None:

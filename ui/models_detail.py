@@ -84,7 +84,8 @@ def _start(model_id: str, kind: SourceKind) -> None:
 
 def _load(entry: ModelEntry, needs: Needs) -> None:
     """Loads with a chosen precision and context; a loaded one can be loaded again with another."""
-    if entry.engine not in handles.ENGINE_MODULES or entry.task not in ("chat", "vision", "speech"):
+    if entry.task == "embedding":
+        st.caption(t("models.not_run_yet"))
         return
     precisions = [choice.plan.precision for choice in needs.found] or ["auto"]
     fitting = [choice.plan.precision for choice in needs.found if choice.fit.ok]
@@ -97,7 +98,7 @@ def _load(entry: ModelEntry, needs: Needs) -> None:
         key=f"precision_{entry.id}",
     )
     context = 0
-    if entry.engine != "whisper":
+    if entry.task in ("chat", "vision"):
         context = right.number_input(
             t("models.context_tokens"),
             min_value=0,

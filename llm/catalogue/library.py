@@ -6,6 +6,7 @@ named is only taken off the list.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import re
 import shutil
@@ -122,20 +123,23 @@ def duplicates(found: Iterable[Holding]) -> list[tuple[tuple[ModelEntry, Place],
 
 
 def mark_used(model_id: str) -> None:
-    """Remembers that a model was used now. A model named by path has no entry to show it at, and is left out."""
+    """Remembers that a model was used now. A disk that is full or read-only must not spoil an answer."""
     name = _used_file(model_id)
-    if name:
+    with contextlib.suppress(OSError):
         name.parent.mkdir(parents=True, exist_ok=True)
         name.touch()
 
 
 def last_used(model_id: str) -> float:
     name = _used_file(model_id)
-    return name.stat().st_mtime if name and name.is_file() else 0.0
+    return name.stat().st_mtime if name.is_file() else 0.0
 
 
-def _used_file(model_id: str) -> Path | None:
-    return config().models_dir / ".used" / model_id if re.fullmatch(r"[A-Za-z0-9][\w.-]*", model_id) else None
+def _used_file(model_id: str) -> Path:
+    """An empty file whose time is the answer; the id of a model that was named by path makes no file name."""
+    plain = re.fullmatch(r"[A-Za-z0-9][\w.-]*", model_id)
+    name = model_id if plain else hashlib.sha256(model_id.encode()).hexdigest()[:32]
+    return config().models_dir / ".used" / name
 
 
 def _place(path: Path) -> Place:

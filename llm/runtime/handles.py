@@ -10,6 +10,7 @@ import gc
 import logging
 import threading
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from llm.catalogue.lookup import READER, find, where
 from llm.config import config
 from llm.engines.base import LoadedModel, LoadPlan, LoadProgress, MemoryUse
 from llm.errors import Busy, ModelNotThere
+from llm.runtime.acceptance import check_runs, with_sampling
 from llm.runtime.advice import is_out_of_memory, out_of_memory
 from llm.runtime.hardware import hardware
 from llm.runtime.memory import available, estimate
@@ -68,7 +70,7 @@ def load(
     Raises:
         UnknownModel, ModelNotThere, CorruptModel, UnsupportedModel, OutOfMemory: see `llm.errors`.
     """
-    entry = model if isinstance(model, ModelEntry) else find(model)
+    entry = with_sampling(model if isinstance(model, ModelEntry) else find(model))
     path = where(entry)
     if path is None:
         raise ModelNotThere(model=entry.name)
@@ -81,6 +83,8 @@ def load(
     handles = _handles()
     with handles.lock_of(key):
         if key not in handles.loaded and entry.engine != "openai":
+            if entry.own or entry.task == "embedding":
+                check_runs(entry, path)
             make_room(entry, wanted, path)
         handle = _handle(key, entry, path, wanted, progress or _silent)
         handles.loaded[key] = handle
@@ -164,7 +168,6 @@ def _release(handle: Any) -> None:
 def _handle(key: str, _entry: ModelEntry, _path: Path, _plan: LoadPlan, _progress: LoadProgress) -> Any:
     """Loads a model. Only `key` counts for the cache."""
     log.info("Loading %s from %s", _entry.id, _path.name)
-    mark_used(_entry.id)
     try:
         module = CLIP_MODULE if _entry.task == "zero-shot-image" else ENGINE_MODULES[_entry.engine]
         engine = import_module(module).load(_entry, _path, _plan, _progress)
@@ -173,9 +176,11 @@ def _handle(key: str, _entry: ModelEntry, _path: Path, _plan: LoadPlan, _progres
             raise
         gc.collect()  # what was loaded so far
         raise out_of_memory(_entry, _plan, _path) from error
-    if _entry.engine in ("whisper", "openai") or module == CLIP_MODULE:
-        return engine
-    return ChatModel(_entry, getattr(engine, "plan", _plan), engine)
+    whole = _entry.engine in ("whisper", "openai") or module == CLIP_MODULE
+    handle = engine if whole else ChatModel(_entry, getattr(engine, "plan", _plan), engine)
+    handle.use.on_use = partial(mark_used, _entry.id)
+    mark_used(_entry.id)
+    return handle
 
 
 def _plan_of_loaded(path: Path) -> LoadPlan | None:

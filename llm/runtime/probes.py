@@ -1,6 +1,6 @@
 """Trying things out in a process of their own, where a crash or a heavy import cannot hurt the server.
 
-Run as `python -m llm.runtime.probes <name>`; prints one line of JSON.
+Run as `python -m llm.runtime.probes <name> [argument]`; prints one line of JSON.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +21,14 @@ class ProbeFailed(Exception):
     """The process failed. The text is its last line, or how it ended."""
 
 
-def probe(name: str, timeout_s: float = TIMEOUT_S) -> dict[str, Any]:
-    """Runs one of `PROBES` in a process and returns what it found.
+def probe(name: str, timeout_s: float = TIMEOUT_S, argument: str | None = None) -> dict[str, Any]:
+    """Runs one of `PROBES` in a process, with an argument where it takes one, and returns what it found.
 
     Raises:
         ProbeFailed: it raised, crashed or took longer than `timeout_s`.
     """
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))}
-    command = [sys.executable, "-m", "llm.runtime.probes", name]
+    command = [sys.executable, "-m", "llm.runtime.probes", name, *([] if argument is None else [argument])]
     try:
         done = subprocess.run(
             command, capture_output=True, text=True, encoding="utf-8", errors="replace",
@@ -113,6 +114,34 @@ def _llamacpp() -> dict[str, Any]:
     return {"parameters": bool(xllamacpp.CommonParams())}
 
 
+def _llamacpp_architecture(name: str) -> dict[str, Any]:
+    """Whether llama.cpp knows an architecture, by what it says of a GGUF that has this name and nothing else."""
+    import contextlib
+    import struct
+    import tempfile
+
+    import xllamacpp
+
+    from llm.engines.native_output import Overheard
+
+    def text(value: str) -> bytes:
+        return struct.pack("<Q", len(value.encode())) + value.encode()
+
+    # https://github.com/ggml-org/ggml/blob/master/docs/gguf.md: version 3, no tensors, one entry, a string (8).
+    body = struct.pack("<4sIQQ", b"GGUF", 3, 0, 1) + text("general.architecture") + struct.pack("<I", 8) + text(name)
+    with tempfile.TemporaryDirectory(prefix="hearth-") as folder, Overheard() as said:
+        file = Path(folder) / "empty.gguf"
+        file.write_bytes(body)
+        params = xllamacpp.CommonParams()
+        params.model.path = str(file)
+        params.fit_params = params.warmup = False
+        params.verbosity = 1  # errors
+        with contextlib.suppress(RuntimeError):  # a file without weights always fails; the words tell why
+            xllamacpp.Server(params)
+    refused = any(words in said.text for words in ("unknown model architecture", "cannot be used as main model"))
+    return {"known": not refused}
+
+
 def _self_test() -> dict[str, Any]:
     # Read by the BLAS libraries when numpy is imported: their own threads would fight with the test's.
     for name in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"):
@@ -122,13 +151,14 @@ def _self_test() -> dict[str, Any]:
     return measure().to_dict()
 
 
-PROBES = {
+PROBES: dict[str, Callable[..., dict[str, Any]]] = {
     "torch": _torch,
     "bitsandbytes": _bitsandbytes,
     "media": _media,
     "llamacpp": _llamacpp,
+    "llamacpp_architecture": _llamacpp_architecture,
     "self_test": _self_test,
 }
 
 if __name__ == "__main__":
-    print(json.dumps(PROBES[sys.argv[1]]()), flush=True)
+    print(json.dumps(PROBES[sys.argv[1]](*sys.argv[2:])), flush=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from types import TracebackType
 
 from llm.errors import Busy
@@ -13,7 +14,10 @@ class UseCount:
     """Counts the answers in work: `with model.use: ...`. Handles in use are never unloaded.
 
     limit: how many may be in work and waiting together; 0 is any number. One more raises `Busy`.
+    on_use: called at each begin, to remember it beyond this process.
     """
+
+    on_use: Callable[[], None] | None = None
 
     def __init__(self, limit: int = 0) -> None:
         self._lock = threading.Lock()
@@ -27,6 +31,8 @@ class UseCount:
                 raise Busy(waiting=self.active)
             self.active += 1
             self.last_used = time.time()
+        if self.on_use is not None:
+            self.on_use()
         return self
 
     def __exit__(
