@@ -85,5 +85,7 @@ class ModelEntry:
     base_url: str = ""
     """For a model that another server runs (engine `openai`): the server's address, and the model's id there."""
     remote_id: str = ""
+    mmproj: str = ""
+    """For a .gguf that sees: the file of its vision tower, a path or a name beside it; empty finds it there."""
     own: bool = False
     """Whether the user added it, rather than the catalogue that comes along."""

@@ -25,7 +25,7 @@ _KEPT_ARRAY = 64
 
 _SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 _STRING, _ARRAY = 8, 9
-_CONTROL, _USER_DEFINED = 3, 4  # tokenizer.ggml.token_type, llama.cpp's llama_token_type
+_UNKNOWN, _CONTROL, _USER_DEFINED = 2, 3, 4  # tokenizer.ggml.token_type, llama.cpp's llama_token_type
 
 # ggml_type -> (name, values per block, bytes per block); ggml/src/ggml-common.h
 _TENSOR_TYPES = {
@@ -130,6 +130,12 @@ class GgufHeader:
         return str(self.metadata.get("tokenizer.chat_template", ""))
 
     @property
+    def picture_width(self) -> int:
+        """Of a vision tower (mmproj): the width of what it gives to the language model; 0 is unknown."""
+        value = self.metadata.get("clip.vision.projection_dim", 0)
+        return value if isinstance(value, int) else 0
+
+    @property
     def tokenizer_model(self) -> str:
         return str(self.metadata.get("tokenizer.ggml.model", ""))
 
@@ -187,8 +193,10 @@ def _read_header(path: Path, size_bytes: int, _modified_ns: int) -> GgufHeader:
         raise CorruptModel(path=str(path), detail=str(error)) from error
 
 
-def special_tokens(path: Path) -> dict[str, int]:
+def special_tokens(path: Path, parsed_only: bool = False) -> dict[str, int]:
     """Control tokens of a GGUF's vocabulary, text to id: those that it marks as control or user-defined.
+
+    `parsed_only`: instead those that llama.cpp finds in a text only where it is told to parse special tokens.
 
     Raises:
         CorruptModel: as `read_header`.
@@ -200,7 +208,8 @@ def special_tokens(path: Path) -> dict[str, int]:
     except (OSError, ValueError) as error:
         raise CorruptModel(path=str(path), detail=str(error)) from error
     marked = zip(metadata.get(texts, ()), metadata.get(types, ()), strict=False)
-    return {text: index for index, (text, kind) in enumerate(marked) if kind in (_CONTROL, _USER_DEFINED)}
+    kinds = (_CONTROL, _UNKNOWN) if parsed_only else (_CONTROL, _USER_DEFINED)
+    return {text: index for index, (text, kind) in enumerate(marked) if kind in kinds}
 
 
 class _Reader:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from difflib import get_close_matches
+from difflib import SequenceMatcher, get_close_matches
 from functools import lru_cache
 from pathlib import Path
 
@@ -96,8 +97,38 @@ def entry_of_path(path: Path) -> ModelEntry:
 
 def first_gguf(folder: Path) -> Path | None:
     """The .gguf in a folder to name to the engine: the first shard of a split one; None when there is none."""
-    found = sorted(f for f in folder.glob("*.gguf") if not f.name.startswith("mmproj"))
+    found = sorted(f for f in folder.glob("*.gguf") if "mmproj" not in f.name.lower())
     return found[0] if found else None
+
+
+def mmproj_of(entry: ModelEntry, path: Path) -> Path | None:
+    """The vision tower that belongs to a .gguf file; None when it has none.
+
+    Raises:
+        CorruptModel: the one that the entry names is not there.
+    """
+    if entry.mmproj:
+        named = path.parent / entry.mmproj
+        if not named.is_file():
+            raise CorruptModel(path=str(named), detail="the file with its vision tower is missing")
+        return named
+    return mmproj_beside(path)
+
+
+def mmproj_beside(path: Path) -> Path | None:
+    """The mmproj file in a .gguf's folder that fits it: of the same width, and of those the most alike by name."""
+    width = gguf.read_header(path).shape.hidden
+    fitting = []
+    for file in sorted(path.parent.glob("*.gguf")):
+        if "mmproj" in file.name.lower() and file != path:
+            try:
+                header = gguf.read_header(file)
+            except CorruptModel:
+                continue  # another model's damaged file must not keep this one from answering
+            if header.architecture == "clip" and header.picture_width in (0, width):
+                fitting.append(file)
+    likeness = {file: SequenceMatcher(None, file.stem.lower(), path.stem.lower()).ratio() for file in fitting}
+    return max(fitting, key=likeness.__getitem__, default=None)
 
 
 def where(entry: ModelEntry) -> Path | None:
@@ -130,7 +161,8 @@ def complete(entry: ModelEntry, place: Path) -> Path | None:
     if not place.is_dir():
         return None
     if entry.file:
-        return place / entry.file if (place / entry.file).is_file() else None
+        whole = all((place / name).is_file() for name in (entry.file, entry.mmproj) if name)
+        return place / entry.file if whole else None
     wanted = {name for source in entry.sources if source.kind == "package_index" for name in source.members}
     if wanted and place == config().models_dir / entry.id:
         return place if all((place / name).is_file() for name in wanted) else None
@@ -183,15 +215,18 @@ def _entry_of_gguf(path: Path) -> ModelEntry:
         raise UnsupportedModel(path=str(path), detail=f"its architecture is {architecture or 'not named'}")
     if not header.tensors:
         raise CorruptModel(path=str(path), detail="it holds no weights")
+    eyes = mmproj_beside(path)
     return ModelEntry(
         id=str(path),
         name=path.stem,
-        task="chat",
+        task="vision" if eyes else "chat",
         family=_line_of_gguf(f"{path.stem} {header.name}".lower(), architecture),
         engine="llamacpp",
         parameters=header.parameters,
-        size_bytes=header.size_bytes,
+        size_bytes=header.size_bytes + (eyes.stat().st_size if eyes else 0),
         context_tokens=header.context_tokens,
+        abilities=frozenset(("text", "image") if eyes else ("text",)),
+        mmproj=eyes.name if eyes else "",
         licence=str(header.metadata.get("general.license", "")),
         languages=_languages(header),
         file=path.name,
@@ -206,6 +241,8 @@ def _line_of_gguf(names: str, architecture: str) -> str:
     for line in ("smollm", "deepseek"):
         if line in names:
             return line
+    if re.match(r"qwen\d+vl", architecture):
+        return "qwen2-vl"
     for line in ("qwen", "gemma", "llama", "mistral", "phi", "glm", "granite"):
         if architecture.startswith(line):
             return line

@@ -10,13 +10,16 @@ from __future__ import annotations
 import atexit
 import json
 import queue
+import re
 import secrets
 import threading
 import time
 import urllib.error
 import urllib.request
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +27,7 @@ import psutil
 
 from llm.catalogue import gguf
 from llm.catalogue.entry import ModelEntry
+from llm.catalogue.lookup import mmproj_of
 from llm.config import config
 from llm.engines.base import (
     Cancel,
@@ -36,25 +40,39 @@ from llm.engines.base import (
     Span,
     Waiting,
 )
+from llm.engines.llamacpp_vision import IMAGE_TAG, NO_TOKEN, Eyes, give_eyes
+from llm.engines.native_output import Overheard
 from llm.engines.pieces import pieces_of_run
-from llm.errors import CorruptModel, InvalidRequest, MessageTooLong, MissingPackage, ModelError, OutOfMemory
+from llm.errors import (
+    CorruptModel,
+    InvalidRequest,
+    MessageTooLong,
+    MissingPackage,
+    ModelError,
+    OutOfMemory,
+    UnsupportedContent,
+)
 from llm.events import Alternative, FinishReason, Piece, Prompt, Token
 from llm.settings import GenerationSettings
 
 HEARTBEAT_S = 0.2
 DEFAULT_CONTEXT_TOKENS = 8192
 CACHED_RUNS = 4096
+# How llama.cpp says that memory ran out: ggml's allocators, the mapping of the file, C++.
+_NO_MEMORY = ("insufficient memory", "cannot allocate memory", "failed to allocate", "unable to allocate", "bad_alloc")
 
 
 def load(entry: ModelEntry, path: Path, plan: LoadPlan, progress: LoadProgress) -> LlamaCppEngine:
-    """Loads a .gguf file.
+    """Loads a .gguf file, with its vision tower where there is one.
 
     Raises:
-        CorruptModel: the file is no GGUF, is cut short, or llama.cpp refuses it.
+        CorruptModel: a file is no GGUF, is cut short, is missing, or llama.cpp refuses it.
         MissingPackage: xllamacpp is not installed.
         OutOfMemory: weights or cache do not fit.
     """
     header = gguf.read_header(path)
+    mmproj = mmproj_of(entry, path)
+    weight_bytes = header.tensor_bytes + (gguf.read_header(mmproj).tensor_bytes if mmproj else 0)
     progress("weights", 0, 1)
     try:
         import xllamacpp
@@ -80,21 +98,32 @@ def load(entry: ModelEntry, path: Path, plan: LoadPlan, progress: LoadProgress) 
     if settings.threads:
         params.cpuparams.n_threads = settings.threads
         params.cpuparams_batch.n_threads = settings.threads
+    if mmproj is not None:
+        give_eyes(params, mmproj, on_gpu=plan.device != "cpu")
     before = psutil.Process().memory_info().rss
     try:
-        server = xllamacpp.Server(params)
+        with Overheard() as said:
+            server = xllamacpp.Server(params)
     except (RuntimeError, MemoryError) as error:
-        text = str(error)
-        if "alloc" in text.lower() or "memory" in text.lower() or isinstance(error, MemoryError):
-            raise OutOfMemory(model=entry.name, detail=text) from error
-        raise CorruptModel(path=str(path), detail=text or "llama.cpp cannot load it") from error
+        name = f"{path} with {mmproj.name}" if mmproj else str(path)
+        raise _not_loaded(error, said.text, entry, name) from error
     progress("weights", 1, 1)
     # The mapped weights are in memory after the warm-up, so the growth is all that the model takes.
     grown = psutil.Process().memory_info().rss - before
-    engine = LlamaCppEngine(server, key, path, context_tokens, max(grown, header.tensor_bytes))
+    engine = LlamaCppEngine(server, key, path, context_tokens, max(grown, weight_bytes))
+    if mmproj is not None:
+        engine.open_eyes()
     # The server's threads must end before the interpreter does, or the process aborts on its way out.
     atexit.register(_close, weakref.ref(engine))
     return engine
+
+
+def _not_loaded(error: Exception, said: str, entry: ModelEntry, name: str) -> ModelError:
+    """Why llama.cpp did not load a file. Its exception only says that; the reason is in what it `said` meanwhile."""
+    if isinstance(error, MemoryError) or any(words in said.lower() for words in _NO_MEMORY):
+        return OutOfMemory(model=entry.name, detail="llama.cpp found no memory while loading")
+    reasons = re.findall(r"error loading model: (.+)", said)
+    return CorruptModel(path=name, detail=reasons[0] if reasons else str(error) or "llama.cpp cannot load it")
 
 
 def _close(engine: weakref.ref[LlamaCppEngine]) -> None:
@@ -107,6 +136,9 @@ class LlamaCppEngine:
     """See `llm.engines.base.Engine`."""
 
     can_constrain = True
+    pictures_as_words = True
+    """llama.cpp puts a picture's tags around it by itself, so that a template is to treat it as one of the words."""
+    image_tag = IMAGE_TAG
 
     def __init__(self, server: Any, key: str, path: Path, context_tokens: int, memory_bytes: int) -> None:
         header = gguf.read_header(path)
@@ -132,28 +164,44 @@ class LlamaCppEngine:
         self._lock = threading.Lock()
         self._path = path
         self._embedder: Any = None
+        self._eyes: Eyes | None = None
+
+    def open_eyes(self) -> None:
+        """The server has a vision tower: prompts go to it as text with pictures from now on."""
+        self._eyes = Eyes(self._post, gguf.special_tokens(self._path, parsed_only=True), self._add_bos)
 
     # ---- prompts
 
     def encode(self, spans: Sequence[Span]) -> Prompt:
-        """See `Engine.encode`. Neighbouring plain spans are one run, so that merges across them are as published."""
-        pieces: list[Piece] = []
-        if self._add_bos and not (spans and spans[0].kind == "control" and spans[0].text == self.bos_text):
-            pieces.append(Piece(self.special_tokens[self.bos_text], self.bos_text, "control"))
-        run: list[Span] = []
-        for span in spans:
-            if span.kind == "control":
-                pieces.extend(self._run_pieces(run))
-                run = []
-                pieces.append(Piece(self.special_tokens[span.text], span.text, "control"))
-            elif span.text:
-                run.append(span)
-        pieces.extend(self._run_pieces(run))
-        ids = tuple(piece.id for piece in pieces)
-        return Prompt("".join(span.text for span in spans), ids, tuple(pieces), self.context_tokens)
+        """See `Engine.encode`. Neighbouring plain spans are one run, so that merges across them are as published.
 
-    def _run_pieces(self, run: Sequence[Span]) -> list[Piece]:
-        return pieces_of_run(run, self._tokenize("".join(span.text for span in run))) if run else []
+        Raises:
+            UnsupportedContent: a span stands for a picture, and there is no vision tower.
+        """
+        begins_itself = spans and spans[0].kind == "control" and spans[0].text == self.bos_text
+        bos = [Span(self.bos_text, "control")] if self._add_bos and not begins_itself else []
+        sent: list[Span] = []
+        pieces: list[Piece] = []
+        for run in _runs([*bos, *spans]):
+            if run[0].image is not None:
+                pieces += [Piece(NO_TOKEN, IMAGE_TAG, "image")] * self._seeing().tokens_of(run[0].image)
+            elif run[0].kind == "control":
+                pieces.append(Piece(self.special_tokens[run[0].text], run[0].text, "control"))
+            else:
+                run = self._eyes.guarded(run) if self._eyes else run
+                pieces += pieces_of_run(run, self._tokenize("".join(span.text for span in run)))
+            sent += run
+        ids = tuple(piece.id for piece in pieces)
+        inputs = {}
+        if self._eyes is not None:  # which adds the begin-of-sequence token by itself
+            inputs = {"content": self._eyes.content(sent[1:] if self._add_bos else sent)}
+        text = "".join(span.text for span in sent[len(bos) :])
+        return Prompt(text, ids, tuple(pieces), self.context_tokens, inputs=inputs)
+
+    def _seeing(self) -> Eyes:
+        if self._eyes is None:
+            raise UnsupportedContent(model=self._path.name, content="pictures", accepted="text")
+        return self._eyes
 
     def _tokenize(self, text: str) -> list[tuple[int, bytes]]:
         """Ids and bytes of plain text. Kept, since every turn of a conversation sends its history again."""
@@ -194,6 +242,10 @@ class LlamaCppEngine:
             )
         chunks: queue.SimpleQueue[Any] = queue.SimpleQueue()
         body = _request(prompt, settings, room)
+        answer = self._server.handle_completions
+        if self._eyes is not None:
+            _as_chat(body, prompt.inputs.get("content") or self._eyes.content_of_ids(prompt.ids))
+            answer = self._server.handle_chat_completions
 
         def take(chunk: Any) -> bool:
             chunks.put(chunk)
@@ -201,7 +253,7 @@ class LlamaCppEngine:
 
         def work() -> None:
             try:
-                self._server.handle_completions(body, take)
+                answer(body, take)
             except Exception as error:  # whatever the binding raises belongs to the reader, not to this thread
                 chunks.put(error)
             finally:
@@ -236,14 +288,17 @@ class LlamaCppEngine:
             if "error" in chunk:
                 raise _error(chunk["error"], self._path.name)
             begun = True
+            cached = (chunk.get("usage") or {}).get("prompt_tokens_details", {}).get("cached_tokens", 0)
+            if not chunk["choices"]:  # a chat's usage comes by itself, after its last choice
+                end = replace(end, cached_tokens=cached)
+                continue
             choice = chunk["choices"][0]
             if choice["finish_reason"]:
-                cached = chunk.get("usage", {}).get("prompt_tokens_details", {}).get("cached_tokens", 0)
                 reason: FinishReason = "length" if choice["finish_reason"] == "length" else "stop"
-                reason = "cancelled" if cancel.is_set() else reason
-                end = GenerationEnd(reason, cached)
-            if choice["text"] or choice.get("logprobs"):
-                yield _step(choice)
+                end = GenerationEnd("cancelled" if cancel.is_set() else reason, cached)
+            text = choice["delta"].get("content") or "" if "delta" in choice else choice["text"]
+            if text or choice.get("logprobs"):
+                yield _step(text, choice)
 
     def embed(self, inputs: Sequence[str | Sequence[int]], cancel: Cancel) -> tuple[list[list[float]], int]:
         """See `llamacpp_embeddings.Embedder`, which is made when it is first needed."""
@@ -299,13 +354,33 @@ def _request(prompt: Prompt, settings: GenerationSettings, room: int) -> dict[st
     return body
 
 
-def _step(choice: dict[str, Any]) -> GeneratedToken:
+def _as_chat(body: dict[str, Any], content: list[dict[str, Any]]) -> None:
+    """Turns the body of a completion into that of a chat request with these parts."""
+    del body["prompt"]
+    body["messages"] = [{"role": "user", "content": content}]
+    body["stream_options"] = {"include_usage": True}
+    if "n_probs" in body:
+        body["logprobs"], body["top_logprobs"] = True, body.pop("n_probs")
+
+
+def _runs(spans: Iterable[Span]) -> Iterator[list[Span]]:
+    """Control spans and pictures one by one, neighbouring plain spans together; empty ones are left out."""
+    for plain, group in groupby(spans, key=lambda span: span.kind != "control" and span.image is None):
+        if plain:
+            run = [span for span in group if span.text]
+            if run:
+                yield run
+        else:
+            yield from ([span] for span in group)
+
+
+def _step(text: str, choice: dict[str, Any]) -> GeneratedToken:
     content = (choice.get("logprobs") or {}).get("content") or []
     if not content:
-        return GeneratedToken(Token(-1, choice["text"]), choice["text"])
+        return GeneratedToken(Token(-1, text), text)
     seen = content[0]
     alternatives = tuple(Alternative(a["id"], a["token"], a["logprob"]) for a in seen["top_logprobs"])
-    return GeneratedToken(Token(seen["id"], seen["token"], seen["logprob"], alternatives), choice["text"])
+    return GeneratedToken(Token(seen["id"], seen["token"], seen["logprob"], alternatives), text)
 
 
 def _piece_bytes(piece: str | list[int]) -> bytes:

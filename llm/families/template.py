@@ -70,8 +70,10 @@ class TemplateFamily:
         """
         source = engine.chat_template or self._published(engine).template
         words = _Words()
-        trims = {role: _trims(source, role) for role in {message.role for message in messages}}
-        dicts = [_template_message(message, words, trims[message.role]) for message in messages]
+        as_words = getattr(engine, "pictures_as_words", False)
+        image_tag = getattr(engine, "image_tag", "") if as_words else ""
+        forms = {role: _Form(_trims(source, role), _reads_text(source, role), image_tag) for role in _roles(messages)}
+        dicts = [_template_message(message, words, forms[message.role]) for message in messages]
         values: dict[str, Any] = {
             "messages": dicts,
             "tools": list(options.tools) or None,
@@ -81,7 +83,7 @@ class TemplateFamily:
         }
         if options.thinking is not None:
             values["enable_thinking"] = options.thinking
-        pictures = [part for message in messages for part in message.images]
+        pictures = [] if as_words else [part for message in messages for part in message.images]
         return list(_with_pictures(self._spans(_render(source, values), words, engine), engine, pictures))
 
     def _spans(self, rendered: str, words: _Words, engine: Engine) -> Iterator[Span]:
@@ -92,7 +94,7 @@ class TemplateFamily:
             yield from template_spans(rendered[position : match.start()], tags)
             yield words.spans[int(match.group(1))]
             position = match.end()
-        yield from template_spans(rendered[position:], engine.special_tokens)
+        yield from template_spans(rendered[position:], tags)
 
     def _published(self, engine: Engine) -> Format:
         from llm.families.published import format_of
@@ -158,10 +160,27 @@ def _tags(tags: tuple[str, ...]) -> re.Pattern[str]:
     return re.compile("|".join(escaped) or r"(?!)")
 
 
-def _template_message(message: Message, words: _Words, trim: bool) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class _Form:
+    """How a template wants what one role says.
+
+    trims: it strips white space. reads_text: it takes a string, not only a list of parts. image_tag: what stands
+    for a picture where the engine wants pictures among the words; empty where the template has its own tag.
+    """
+
+    trims: bool
+    reads_text: bool
+    image_tag: str
+
+
+def _roles(messages: Sequence[Message]) -> set[str]:
+    return {message.role for message in messages}
+
+
+def _template_message(message: Message, words: _Words, form: _Form) -> dict[str, Any]:
     """The dictionary that chat templates expect, with placeholders for words.
 
-    Messages with pictures have a list as content, as vision templates want it; all others a string.
+    Messages with pictures have a list as content, as vision templates want it; all others a string, if that is read.
     """
     kind: PieceKind = message.role
     values: dict[str, Any] = {"role": message.role}
@@ -169,7 +188,9 @@ def _template_message(message: Message, words: _Words, trim: bool) -> dict[str, 
     parts = [part for part in message.parts if not isinstance(part, ThinkingPart)]
     texts = [index for index, part in enumerate(parts) if isinstance(part, (TextPart, DocumentPart, ToolResultPart))]
     for index, part in enumerate(parts):
-        if isinstance(part, ImagePart):
+        if isinstance(part, ImagePart) and form.image_tag:
+            contents.append({"type": "text", "text": words.hold(Span(form.image_tag, "image", part))})
+        elif isinstance(part, ImagePart):
             contents.append({"type": "image"})
         elif isinstance(part, ToolCallPart):
             values.setdefault("tool_calls", []).append(_template_tool_call(part))
@@ -178,16 +199,16 @@ def _template_message(message: Message, words: _Words, trim: bool) -> dict[str, 
         text = part_text(part)
         if text is None:
             continue
-        if trim and index == texts[0]:
+        if form.trims and index == texts[0]:
             text = text.lstrip()
-        if trim and index == texts[-1]:
+        if form.trims and index == texts[-1]:
             text = text.rstrip()
         # An empty string stays one: templates test for it.
         contents.append({"type": "text", "text": words.hold(Span(text, kind)) if text else ""})
-    if message.images:
-        values["content"] = contents
-    else:
+    if form.reads_text and all("text" in content for content in contents):
         values["content"] = "".join(content["text"] for content in contents)
+    else:
+        values["content"] = contents
     return values
 
 
@@ -219,17 +240,32 @@ def _trims(source: str, role: str) -> bool:
     published prompt.
     """
     probe = "  probe  "
-    messages: list[dict[str, Any]] = [{"role": role, "content": probe}]
+    rendered = _probed(source, role, probe) or _probed(source, role, [{"type": "text", "text": probe}])
+    return "probe" in rendered and probe not in rendered
+
+
+@cache
+def _reads_text(source: str, role: str) -> bool:
+    """Whether the template takes a string for what this role says; some take only lists of parts."""
+    return "probe" in _probed(source, role, "probe") or "probe" not in _probed(
+        source, role, [{"type": "text", "text": "probe"}]
+    )
+
+
+def _probed(source: str, role: str, content: str | list[dict[str, str]]) -> str:
+    """What the template makes of one message; empty where it refuses it or leaves it out."""
+    filler: Any = "x" if isinstance(content, str) else [{"type": "text", "text": "x"}]
+    messages: list[dict[str, Any]] = [{"role": role, "content": content}]
     if role != "user":
-        messages = [{"role": "user", "content": "x"}, *messages]
+        messages = [{"role": "user", "content": filler}, *messages]
         if role == "system":
             messages.reverse()
     values = {"messages": messages, "add_generation_prompt": True, "bos_token": "", "eos_token": ""}
     try:
         rendered = _render(source, values)
     except CorruptModel:
-        return False  # the template refuses the probe; the real messages will tell
-    return "probe" in rendered and probe not in rendered
+        return ""  # the real messages will tell
+    return rendered if "probe" in rendered else ""
 
 
 @cache

@@ -23,10 +23,10 @@ def choose(names: Sequence[str], patterns: Sequence[str] = (), single_file: str 
         patterns: the catalogue's own choice for this source, which then holds.
         single_file: of a model that is one file (GGUF).
     """
-    if single_file:
-        return [name for name in names if name.rsplit("/", 1)[-1] == single_file]
     if patterns:
         return [name for name in names if _matches(name, patterns)]
+    if single_file:
+        return [name for name in names if name.rsplit("/", 1)[-1] == single_file]
     kept = [name for name in names if not _matches(name, (*_UNWANTED, *_CODE))]
     if any(name.endswith(".safetensors") for name in kept):
         kept = [name for name in kept if not _matches(name, _PICKLES) and not name.endswith(".bin.index.json")]

@@ -7,6 +7,7 @@ import os
 import re
 import tempfile
 import threading
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -37,15 +38,18 @@ def entry_of_hub(kind: SourceKind, repo: str, file: str = "", stop: threading.Ev
     ggufs = [name for name in sizes if name.lower().endswith(".gguf") and "mmproj" not in name.lower()]
     if ggufs and not any(name.endswith(".safetensors") for name in sizes):
         name = _gguf_of(ggufs, file)
+        eyes = _mmproj_of(sizes)
         entry = ModelEntry(
             id=f"{model_id}-{Path(name).stem.lower()}"[:120],
             name=Path(name).stem,
-            task="chat",
+            task="vision" if eyes else "chat",
             family=_line_of(name),
             engine="llamacpp",
-            size_bytes=sizes[name],
-            sources=(source,),
+            size_bytes=sizes[name] + sizes.get(eyes, 0),
+            abilities=frozenset(("text", "image") if eyes else ("text",)),
+            sources=(replace(source, files=(name, eyes)) if eyes else source,),
             file=Path(name).name,
+            mmproj=Path(eyes).name,
             own=True,
         )
         return entry
@@ -71,7 +75,15 @@ def _gguf_of(names: list[str], wanted: str) -> str:
     return whole[0]
 
 
+def _mmproj_of(names: Iterable[str]) -> str:
+    """The vision tower among a repository's files, in 16 bits where there are several; empty where there is none."""
+    found = [name for name in names if name.lower().endswith(".gguf") and "mmproj" in name.lower()]
+    return next((name for name in found if re.search(r"(?<!b)f16", name.lower())), found[0] if found else "")
+
+
 def _line_of(name: str) -> str:
+    if re.search(r"qwen\d(\.\d)?-?vl", name.lower()):
+        return "qwen2-vl"
     lines = ("smollm", "deepseek", "qwen", "gemma", "llama", "mistral", "phi", "glm")
     return next((line for line in lines if line in name.lower()), "template")
 

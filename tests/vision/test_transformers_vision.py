@@ -73,7 +73,15 @@ class Published:
         text = self.processor.tokenizer.apply_chat_template(
             plain, chat_template=TEMPLATE, add_generation_prompt=True, tokenize=False
         )
-        return self.processor(text=[text], images=images, return_tensors="pt")
+        return self.processor(text=[text], images=images or None, return_tensors="pt")
+
+    def ids(self, conversation: list[Message]) -> list[int]:
+        return [int(token_id) for token_id in self.inputs(conversation)["input_ids"][0]]
+
+    def next_logprobs(self, conversation: list[Message]) -> torch.Tensor:
+        """Log-probabilities (vocabulary,) of the answer's first token."""
+        with torch.inference_mode():
+            return self.model(**self.inputs(conversation)).logits[0, -1].log_softmax(-1)
 
     def answer(self, conversation: list[Message], tokens: int = 12) -> list[int]:
         inputs = self.inputs(conversation)
