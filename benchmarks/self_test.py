@@ -45,7 +45,7 @@ def main() -> None:
     print(f"{'model':40} {'predicted':>9} {'measured':>9}")
     for entry in installed():
         if entry.engine == "llamacpp":
-            predicted, real = tokens_per_s(entry, "file", speed), measured(entry, tokens)
+            predicted, real = tokens_per_s(entry, "file", speed, where(entry)), measured(entry, tokens)
             print(f"{entry.id:40} {predicted:9.1f} {real:9.1f} {predicted / real - 1:+.0%}", flush=True)
 
 

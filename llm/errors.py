@@ -256,3 +256,14 @@ class TooBig(OutOfMemory):
         "{model} needs {needed} and {free} are free, and no precision or context makes it fit. "
         "Choose a smaller model, close other programs, or unload other models."
     )
+
+
+class RanOut(OutOfMemory):
+    """Memory ran out in the middle of an answer, though the model had been loaded. `free`: its own share included."""
+
+    code = "ran_out"
+    sentence = (
+        "{model} ran out of memory in the middle of its work. With its whole context in use it takes {needed}, and "
+        "{free} can be had here. Load it in {precision} with a context of {context_tokens} tokens ({fitting}), choose "
+        "a smaller model, or close other programs."
+    )

@@ -11,6 +11,7 @@ from llm.catalogue.entry import ModelEntry
 from llm.engines.base import LoadPlan, LoadProgress, MemoryUse
 from llm.errors import CorruptModel, MissingPackage
 from llm.messages import ImagePart
+from llm.runtime.advice import explaining_memory
 from llm.runtime.use import UseCount
 from llm.vision.picture import for_model
 
@@ -60,7 +61,8 @@ class ClipModel:
         import torch
 
         image = for_model(part)
-        with self.use, self._lock, torch.inference_mode():
+        guard = explaining_memory(self.entry, self.plan, self.memory)
+        with guard, self.use, self._lock, torch.inference_mode():
             texts = self._tokenizer(list(captions), padding=True, truncation=True, return_tensors="pt")
             pixels = self._pictures(images=image, return_tensors="pt")
             shares = self.model(**texts, **pixels).logits_per_image[0].softmax(-1).tolist()

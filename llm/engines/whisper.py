@@ -15,6 +15,7 @@ from llm.catalogue.entry import ModelEntry
 from llm.config import config
 from llm.engines.base import Cancel, Device, LoadPlan, LoadProgress, MemoryUse
 from llm.errors import CorruptModel, MissingPackage, ModelNotThere, OutOfMemory, UnsupportedModel
+from llm.runtime.advice import explaining_memory
 from llm.runtime.use import UseCount
 from llm.speech.audio import SAMPLE_RATE
 from llm.speech.chunks import Chunk
@@ -58,7 +59,7 @@ class SpeechModel:
         recogniser = self._recogniser
         if recogniser is None:
             raise ModelNotThere(model=self.entry.name)
-        with self.use:
+        with self.use, explaining_memory(self.entry, self.plan, self.memory):
             yield from transcribe(recogniser, audio, options, cancel or Cancel())
 
     def memory(self) -> MemoryUse:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import gc
+import traceback
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from llm.catalogue.entry import ModelEntry
-from llm.engines.base import LoadPlan
-from llm.errors import NotEnoughMemory, OutOfMemory, TooBig
+from llm.catalogue.lookup import where
+from llm.engines.base import LoadPlan, MemoryUse
+from llm.errors import NotEnoughMemory, OutOfMemory, RanOut, TooBig
 from llm.runtime.hardware import Hardware, hardware
 from llm.runtime.memory import Choice, estimate, fits
 
@@ -23,6 +28,7 @@ _SIGNS = (
     "failed to allocate",
     "unable to allocate",
     "alloc_failed",
+    "can't start new thread",  # its stack is memory, too
     "paging file is too small",
 )
 
@@ -133,6 +139,31 @@ def out_of_memory(
         fitting=gigabytes(found.total_bytes),
         fitting_bytes=found.total_bytes,
     )
+
+
+@contextlib.contextmanager
+def explaining_memory(entry: ModelEntry, plan: LoadPlan, held: Callable[[], MemoryUse]) -> Iterator[None]:
+    """`with explaining_memory(...)`: whatever an engine raises for want of memory becomes advice with the numbers.
+
+    Args:
+        plan: how the model was loaded.
+        held: what it takes, on top of what is free.
+
+    Raises:
+        RanOut, TooBig: in the place of any engine's own error; the failed step's tensors are let go of.
+    """
+    try:
+        yield
+    except Exception as error:  # torch, llama.cpp, CTranslate2 and the OS each have kinds of their own
+        if not is_out_of_memory(error) or isinstance(error, (NotEnoughMemory, RanOut, TooBig)):
+            raise
+        traceback.clear_frames(error.__traceback__)
+        gc.collect()
+        own = sum(held().by_device.values())
+        found = out_of_memory(entry, plan, where(entry), given_back_bytes=own)
+        if isinstance(found, NotEnoughMemory):
+            found = RanOut(**found.values)
+        raise found from error
 
 
 def _one_smaller(entry: ModelEntry, plan: LoadPlan, path: Path | None, machine: Hardware) -> LoadPlan:

@@ -123,6 +123,11 @@ def _repacked_types(instruction_sets: Sequence[str]) -> tuple[str, ...]:
     return ("Q4_0", "Q4_K", "Q5_K", "Q6_K", "Q8_0", "IQ4_NL") if "asimddp" in instruction_sets else ()
 
 
+def clip_footprint(parameters: int) -> Footprint:
+    """CLIP in float32: two encoders that read one picture and a few captions; nothing is kept between them."""
+    return Footprint(4 * parameters, 0, 4 * TORCH_TOOLS_VALUES)
+
+
 # A window of 30 s is 1500 positions of the encoder (Radford et al., arXiv:2212.04356, section 2.2).
 WHISPER_POSITIONS = 1500
 WHISPER_HEAD = 64

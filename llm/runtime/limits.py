@@ -14,6 +14,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+THREADS_BYTES = 300 << 20
+"""Of an address space limit, what a loaded model's threads take without using memory: stacks of 8 MiB, and the
+allocator's arenas. C++ ends the whole process where a thread cannot be started, so this much stays free."""
 # A version 1 group without a limit reports the largest multiple of the page size below 2**63.
 _NO_LIMIT = 1 << 60
 
@@ -102,7 +105,7 @@ def _address_space() -> tuple[int, int, str] | None:
         return None
     import psutil
 
-    return soft, soft - psutil.Process().memory_info().vms, "address space limit"
+    return soft, soft - psutil.Process().memory_info().vms - THREADS_BYTES, "address space limit"
 
 
 def _number(file: Path) -> int | None:

@@ -15,6 +15,8 @@ from typing import BinaryIO, Literal, TypeAlias
 from llm.catalogue.checkpoint import entry_of_folder
 from llm.catalogue.entry import ModelEntry, Shape
 from llm.catalogue.gguf import read_header
+from llm.catalogue.lookup import mmproj_of
+from llm.catalogue.lookup import mmproj_of
 from llm.config import config
 from llm.engines.base import LoadPlan
 from llm.runtime import footprint as fp
@@ -104,6 +106,9 @@ def estimate(
         return replace(found, weights_bytes=found.weights_bytes + _repacked(known, path, machine))
     if entry.engine == "whisper":
         return _whisper(known, plan, path, device)
+    if entry.task == "zero-shot-image":
+        clip = fp.clip_footprint(known.parameters or known.size_bytes // 4)
+        return MemoryEstimate(clip.weights_bytes, 0, clip.activation_bytes, "cpu", "float32", 0, path is not None)
     return _transformers(known, shape, plan, device, exact, machine)
 
 
@@ -177,6 +182,8 @@ def _auto_precision(parameters: int, device: Where, machine: Hardware) -> str:
 
 def device_for(entry: ModelEntry, plan: LoadPlan, machine: Hardware) -> Where:
     """The device that `auto` stands for: what the engine's build can use of what is there."""
+    if entry.task == "zero-shot-image":
+        return "cpu"
     if plan.device != "auto":
         return plan.device
     if entry.engine == "transformers":
@@ -208,7 +215,9 @@ def choices(
     entry: ModelEntry, machine: Hardware, path: Path | None = None, context_tokens: int = 0, given_back_bytes: int = 0
 ) -> list[Choice]:
     """Each precision in which the entry can be loaded, the most exact first, and whether it fits."""
-    if entry.engine == "transformers" and not entry.quantisation:
+    if entry.task == "zero-shot-image":
+        precisions = ["float32"]
+    elif entry.engine == "transformers" and not entry.quantisation:
         precisions = ["float32", "bfloat16", "int8", "int4"]
     elif entry.engine == "whisper":
         precisions = ["float16" if machine.gpus else "float32", "int8"]
@@ -237,7 +246,9 @@ def _measured_entry(entry: ModelEntry, path: Path | None) -> ModelEntry:
         return entry
     if path.suffix.lower() == ".gguf":
         header = read_header(path)
-        size = sum(read_header(part).tensor_bytes for part in _shards(path))
+        eyes = mmproj_of(entry, path)
+        parts = [*_shards(path), *([eyes] if eyes else [])]
+        size = sum(read_header(part).tensor_bytes for part in parts)
         context = header.context_tokens or entry.context_tokens
         return replace(entry, size_bytes=size, shape=header.shape, context_tokens=context)
     found = entry_of_folder(path)

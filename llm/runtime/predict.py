@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from llm.catalogue.entry import ModelEntry
+from llm.catalogue.entry import ModelEntry, Shape
+from llm.catalogue.gguf import read_header
 from llm.runtime import footprint as fp
 from llm.runtime.hardware import Hardware
 from llm.runtime.memory import choices
@@ -52,22 +53,41 @@ def predictions(
         fitting = [choice for choice in choices(entry, machine, where(entry)) if choice.fit.ok]
         if not fitting:
             continue
-        timed = [(tokens_per_s(entry, choice.estimate.precision, speed), choice) for choice in fitting]
+        path = where(entry)
+        timed = [(tokens_per_s(entry, choice.estimate.precision, speed, path), choice) for choice in fitting]
         rate, best = max(timed, key=lambda item: item[0])
         found.append(Prediction(entry, best.estimate.precision, rate, best.estimate.total_bytes))
     return sorted(found, key=lambda row: row.tokens_per_s, reverse=True)
 
 
-def tokens_per_s(entry: ModelEntry, precision: str, speed: Speed) -> float:
-    """Tokens a second of one answer near the beginning of a conversation, on the CPU."""
+def tokens_per_s(entry: ModelEntry, precision: str, speed: Speed, path: Path | None = None) -> float:
+    """Tokens a second of one answer near the beginning of a conversation, on the CPU.
+
+    Args:
+        path: the model's files where they are here; a GGUF's header says exactly what is read.
+    """
     parameters = entry.parameters or entry.size_bytes
     shape = entry.shape if entry.shape.layers else fp.guessed_shape(parameters)
-    stored = entry.size_bytes or parameters * fp.INT4_BYTES
-    weight_bytes = stored if precision == "file" else parameters * fp.BYTES_PER_VALUE[precision]
+    weights, weight_bytes = _read_for_a_token(entry, shape, precision, path)
     if entry.engine == "llamacpp":
         operations, layer_s = _OPERATIONS, LLAMACPP_LAYER_S
     else:
         operations, layer_s = _TRANSFORMERS_OPERATIONS.get(precision, _OPERATIONS), TRANSFORMERS_LAYER_S
     reading_s = weight_bytes / speed.read_bytes_per_s
-    computing_s = parameters * operations / speed.flops
+    computing_s = weights * operations / speed.flops
     return 1 / (max(reading_s, computing_s) + shape.layers * layer_s + shape.vocab * CHOICE_S)
+
+
+def _read_for_a_token(entry: ModelEntry, shape: Shape, precision: str, path: Path | None) -> tuple[int, int]:
+    """Weights that a token is multiplied by, and their bytes: all but an embedding table that has one use only."""
+    if entry.engine == "llamacpp" and path is not None:
+        tensors = {tensor.name: tensor for tensor in read_header(path).tensors}
+        if "output.weight" in tensors:
+            tensors.pop("token_embd.weight", None)
+        return sum(t.elements for t in tensors.values()), sum(t.size_bytes for t in tensors.values())
+    parameters = entry.parameters or entry.size_bytes
+    stored_bytes = entry.size_bytes or int(parameters * fp.INT4_BYTES)
+    total_bytes = stored_bytes if precision == "file" else int(parameters * fp.BYTES_PER_VALUE[precision])
+    tables = fp.split_parameters(parameters, shape)[1]
+    weights = parameters - tables // 2 if tables > 1.5 * shape.vocab * shape.hidden else parameters
+    return weights, total_bytes * weights // parameters

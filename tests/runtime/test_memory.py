@@ -201,7 +201,7 @@ def test_what_ran_out_although_it_seemed_to_fit_is_not_told_to_try_the_same_agai
 
 @pytest.mark.skipif(sys.platform != "linux", reason="limits are set with setrlimit")
 def test_under_a_limit_on_the_process_a_model_is_refused_and_a_smaller_context_fits(starter_file: Path) -> None:
-    """The whole way: a process that may take 450 MB of address space beyond its libraries."""
+    """The whole way: a process that may take 450 MB of address space beyond its libraries and threads."""
     code = f"""
 import resource, psutil
 from pathlib import Path
@@ -209,8 +209,9 @@ from llm.catalogue.lookup import find
 from llm.engines.base import LoadPlan
 from llm.errors import OutOfMemory, TooBig
 from llm.runtime.advice import check_fits
+from llm.runtime.limits import THREADS_BYTES
 entry, path = find("smollm2-135m-instruct-q4_1"), Path({str(starter_file)!r})
-limit = psutil.Process().memory_info().vms + 450_000_000
+limit = psutil.Process().memory_info().vms + THREADS_BYTES + 450_000_000
 resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 try:
     check_fits(entry, LoadPlan(context_tokens=8192), path)
