@@ -104,6 +104,11 @@ def is_empty(part: Part) -> bool:
     return False
 
 
+def says_something(messages: Sequence[Message]) -> bool:
+    """Whether there is anything to answer: a last message, which is not a user's with nothing in it."""
+    return bool(messages) and not (messages[-1].role == "user" and all(map(is_empty, messages[-1].parts)))
+
+
 PART_TYPES: dict[str, type] = {
     "text": TextPart,
     "thinking": ThinkingPart,

@@ -44,8 +44,8 @@ from llm.messages import (
     ThinkingPart,
     ToolCallPart,
     ToolResultPart,
-    is_empty,
     messages_of,
+    says_something,
 )
 from llm.runtime.use import UseCount
 from llm.settings import GenerationSettings
@@ -94,8 +94,7 @@ class RemoteModel:
             EmptyMessage: the last message says nothing.
         """
         conversation = messages_of(messages)
-        last = conversation[-1] if conversation else None
-        if last is None or (last.role == "user" and all(map(is_empty, last.parts))):
+        if not says_something(conversation):
             raise EmptyMessage()
         text = "\n\n".join(f"{message.role}: {message.text}" for message in conversation)
         return Prompt(text, (), (), self.entry.context_tokens)

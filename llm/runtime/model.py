@@ -31,7 +31,8 @@ from llm.events import (
 )
 from llm.families.base import RenderOptions
 from llm.families.template import template_spans
-from llm.messages import AudioPart, ImagePart, Message, MessageLike, is_empty, messages_of
+from llm.messages import AudioPart, ImagePart, Message, MessageLike, messages_of, says_something
+from llm.runtime.advice import explaining_memory
 from llm.runtime.deltas import AnswerSplitter
 from llm.runtime.use import UseCount
 from llm.settings import GenerationSettings
@@ -134,9 +135,10 @@ class ChatModel:
             EmptyMessage: the last message says nothing.
             ModelError: as `prompt`, and whatever the engine meets on its way.
         """
-        with self.use:
+        with self.use, explaining_memory(self.entry, self.plan, self.memory):
             started = time.perf_counter()
-            _check_says_something(messages_of(messages))
+            if not says_something(messages_of(messages)):
+                raise EmptyMessage()
             prompt = self.prompt(messages, tools, settings, keep_all)
             tags = self.family.thinking_tags
             splitter = AnswerSplitter(tags, settings.stop, holds_tool_calls=bool(tools))
@@ -155,7 +157,7 @@ class ChatModel:
         Raises:
             EmptyMessage, MessageTooLong, Busy.
         """
-        with self.use:
+        with self.use, explaining_memory(self.entry, self.plan, self.memory):
             clock = _Clock(time.perf_counter())
             ready = self._raw(prompt)
             self._check_room(ready, 1)
@@ -203,7 +205,7 @@ class ChatModel:
         if not self.can_embed:
             accepted = ", ".join(sorted(self.entry.abilities))
             raise UnsupportedContent(model=self.entry.name, content="texts for embedding", accepted=accepted)
-        with self.use:
+        with self.use, explaining_memory(self.entry, self.plan, self.memory):
             found: tuple[list[list[float]], int] = self.engine.embed(inputs, cancel or Cancel())  # type: ignore
             return found
 
@@ -270,12 +272,6 @@ class _Clock:
     def timings(self) -> Timings:
         now = time.perf_counter()
         return Timings(first_token_s=(self.first or now) - self.started, total_s=now - self.started)
-
-
-def _check_says_something(conversation: Sequence[Message]) -> None:
-    last = conversation[-1] if conversation else None
-    if last is None or (last.role == "user" and all(map(is_empty, last.parts))):
-        raise EmptyMessage()
 
 
 def _without_oldest_turn(conversation: Sequence[Message]) -> list[Message] | None:
