@@ -3,10 +3,9 @@
     serve run deploy.ray_app:app                     # two replicas at least, HEARTH_REPLICAS_MAX at most
     HEARTH_REPLICAS_MAX=8 serve run deploy.ray_app:app
 
-A conversation goes to the replica that answered it before, so that its prompt is found in the cache there
-(Ray Serve's multiplexing does the choosing: each conversation is a "model" that a replica holds). A request
-whose replica dies is given to another one as long as nothing of the answer was sent; else the client gets
-an error event and knows that the answer is incomplete.
+A conversation goes to the same replica each time, so that its prompt is found in the cache there (see
+`deploy.routing`). A request whose replica dies is given to another one as long as no word of the answer was
+sent; else the client gets an error event and knows that the answer is incomplete.
 """
 
 from __future__ import annotations
@@ -14,27 +13,22 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-import logging
 import os
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from ray import serve
-from ray.exceptions import RayError
+from ray.serve.config import RequestRouterConfig
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.types import Scope
 
-from llm.api.answers import line
+from deploy.relay import answered
+from deploy.routing import place_of
 from llm.api.errors import body as error_body
 
-log = logging.getLogger(__name__)
-
 CONVERSATION = "x-conversation-id"
-KEPT_CONVERSATIONS = 1000
-"""How many conversations a replica is remembered for."""
-TRIES = 3
 MAX_BODY_BYTES = 64 << 20
 
 
@@ -51,6 +45,9 @@ class Call:
     body: bytes = field(repr=False, default=b"")
 
 
+HEALTH = Call("GET", "/health", b"", [(b"host", b"127.0.0.1")], ("127.0.0.1", 0), ("127.0.0.1", 0))
+
+
 @serve.deployment(
     max_ongoing_requests=72,
     autoscaling_config={
@@ -60,6 +57,7 @@ class Call:
         "upscale_delay_s": 10,
         "downscale_delay_s": 300,
     },
+    request_router_config=RequestRouterConfig(request_router_class="deploy.routing.Rendezvous"),  # type: ignore[arg-type]
     health_check_period_s=5,
     health_check_timeout_s=30,
     graceful_shutdown_timeout_s=120,
@@ -73,21 +71,18 @@ class Replica:
 
         self._api = create_api(os.environ.get("HEARTH_LISTEN", "0.0.0.0"))
 
-    def check_health(self) -> None:
-        """Raises when this process should be replaced. Ray asks every few seconds."""
-        if self._api is None:
-            raise RuntimeError("the app is not there")
+    async def check_health(self) -> None:
+        """Raises when this process should be replaced: its own app no longer answers. Ray asks every few seconds."""
+        head = await anext(self.answer(HEALTH))
+        if head[0] != 200:
+            raise RuntimeError(f"the app answers {head[0]} to /health")
 
-    @serve.multiplexed(max_num_models_per_replica=KEPT_CONVERSATIONS)
-    async def hold(self, conversation: str) -> str:
-        """Nothing to load: being asked is what makes this the conversation's replica."""
-        return conversation
+    def record_replica_metadata(self) -> dict[str, int]:
+        """What the fronts need to know of this replica. Ray asks once, when it is ready."""
+        return place_of(serve.get_replica_context())
 
     async def answer(self, call: Call) -> AsyncIterator[tuple[int, list[tuple[bytes, bytes]]] | bytes]:
         """Status and headers first, then the body's parts, from the same ASGI app that runs everywhere else."""
-        conversation = serve.get_multiplexed_model_id()
-        if conversation:
-            await self.hold(conversation)
         sent: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
         gone = asyncio.Event()
         given = False
@@ -119,7 +114,9 @@ class Replica:
             task.cancel()
 
 
-@serve.deployment(max_ongoing_requests=10_000, health_check_period_s=5)
+@serve.deployment(
+    num_replicas=int(os.environ.get("HEARTH_FRONTS", "1")), max_ongoing_requests=10_000, health_check_period_s=5
+)
 class Front:
     """Takes every request, finds its replica, and tries another one when that dies."""
 
@@ -133,37 +130,12 @@ class Front:
             if len(body) > MAX_BODY_BYTES:
                 return _refused(413, "The request is too large.", "request_too_large")
         call = _call_of(request.scope, bytes(body))
-        handle = self._replicas.options(multiplexed_model_id=conversation_of(call), stream=True)
-        for attempt in range(1, TRIES + 1):
-            answer = handle.answer.remote(call)
-            try:
-                status, headers = await anext(answer)
-            except RayError as error:
-                log.warning("A replica failed before it answered (%s), try %d", type(error).__name__, attempt)
-                await asyncio.sleep(0.5 * attempt)
-                continue
-            except BaseException:
-                answer.cancel()
-                raise
-            response = StreamingResponse(_rest(answer), status)
-            response.raw_headers = headers
-            return response
-        return _refused(503, "No replica could answer.", "no_replica")
-
-
-async def _rest(answer: Any) -> AsyncIterator[bytes]:
-    """What follows the status. When its replica dies, an error that OpenAI's clients raise."""
-    ended = False
-    try:
-        async for part in answer:
-            yield part
-        ended = True
-    except RayError:
-        ended = True
-        yield line(error_body("The machine that wrote this answer stopped. Please ask again.", 503, "replica_died"))
-    finally:
-        if not ended:  # the client has left
-            answer.cancel()
+        replicas = self._replicas.options(session_id=conversation_of(call), stream=True)
+        parts = answered(lambda: replicas.answer.remote(call))
+        head = await anext(parts)
+        response = StreamingResponse(parts, head.status)
+        response.raw_headers = list(head.headers)
+        return response
 
 
 def _refused(status: int, message: str, code: str) -> Response:
