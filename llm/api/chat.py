@@ -51,6 +51,8 @@ def _events(body: ChatRequest, request: Request, cancel: Cancel) -> Iterator[Eve
     """
     entry = entry_of(body.model, request)
     check_task(entry, ("chat", "vision"), "a conversation")
+    if conversion.has_pictures(body.messages) and "image" not in entry.abilities:  # before any is fetched
+        raise UnsupportedContent(model=entry.id, content="images", accepted=", ".join(sorted(entry.abilities)))
     messages = conversion.messages(body.messages)
     tools = conversion.tools(body)
     model: Any = handles.load(entry)
@@ -70,9 +72,8 @@ def _events(body: ChatRequest, request: Request, cancel: Cancel) -> Iterator[Eve
     if forced:
         settings = replace(settings, json_schema=conversion.call_schema(tools))
     if settings.json_schema is not None:
+        _check_can_constrain(model, "tool_choice" if forced else "response_format")
         _check_schema(settings.json_schema, "tools" if forced else "response_format")
-    if settings.json_schema is not None and not model.can_constrain:
-        raise InvalidRequest(detail=f"{entry.id} cannot be held to a JSON schema", param="response_format")
     answered = model.stream(messages, settings, cancel, tools or None, keep_all=True)
     answered = watched(answered, entry, request, cancel)
     if settings.json_schema is not None:
@@ -91,6 +92,19 @@ def _thinking(body: ChatRequest) -> bool | None:
     if body.thinking is None and body.chat_template_kwargs:
         return body.chat_template_kwargs.enable_thinking
     return body.thinking
+
+
+def _check_can_constrain(model: Any, param: str) -> None:
+    """
+    Raises:
+        InvalidRequest: the model's engine cannot hold answers to a schema.
+    """
+    if not model.can_constrain:
+        detail = (
+            f"{model.entry.id} runs on the engine {model.entry.engine}, which cannot hold answers to a JSON schema; "
+            "models on llamacpp (.gguf) can, and servers that are reached through openai may"
+        )
+        raise InvalidRequest(detail=detail, param=param)
 
 
 def _check_schema(schema: Mapping[str, Any], param: str) -> None:

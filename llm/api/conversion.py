@@ -18,11 +18,20 @@ _DATA_URL = re.compile(r"data:(?P<type>image/[a-z0-9.+-]{1,40});base64,(?P<data>
 _LIMITS = dict(controls())
 
 
+MAX_LINKS = 16
+
+
 def messages(given: Sequence[ChatMessage]) -> list[Message]:
-    """
+    """Our messages. Linked pictures are fetched, so this may take seconds.
+
     Raises:
-        InvalidRequest: a picture or recording cannot be read, or a tool answers a call that nobody made.
+        InvalidRequest: a recording cannot be read, there are too many links, or a tool answers a call that
+            nobody made.
+        ModelError: a picture cannot be read or fetched, see `llm.vision.picture.take_in` and `llm.vision.fetch`.
     """
+    links = [part for message in given for part in _pictures(message) if not _DATA_URL.fullmatch(part.image_url.url)]
+    if len(links) > MAX_LINKS:
+        raise InvalidRequest(detail=f"at most {MAX_LINKS} linked pictures, not {len(links)}", param="messages")
     names: dict[str, str] = {}
     result = []
     for index, message in enumerate(given):
@@ -64,12 +73,26 @@ def _parts(message: ChatMessage, place: str) -> list[Part]:
     return parts
 
 
+def has_pictures(given: Sequence[ChatMessage]) -> bool:
+    return any(_pictures(message) for message in given)
+
+
+def _pictures(message: ChatMessage) -> list[ImageContent]:
+    return [part for part in message.content or () if isinstance(part, ImageContent)]
+
+
 def _image(url: str, place: str) -> ImagePart:
+    """A picture from a data URL, or from a link by the same guarded way that the Image page goes."""
+    from llm.vision.fetch import fetch
+    from llm.vision.picture import take_in
+
     match = _DATA_URL.fullmatch(url)
-    if match is None:
-        # A server that fetches any address that it is told can be used to look into its own network.
-        raise InvalidRequest(detail="send the picture itself, as data:image/png;base64,...", param=place)
-    return ImagePart(_decoded(match["data"], place), match["type"])
+    if match is not None:
+        return take_in(_decoded(match["data"], place), place).part
+    if url.startswith("data:"):
+        raise InvalidRequest(detail="a picture's data is written as data:image/png;base64,...", param=place)
+    found = fetch(url)
+    return take_in(found.data, found.name).part
 
 
 def _decoded(data: str, place: str) -> bytes:

@@ -150,7 +150,7 @@ def test_what_a_model_cannot_take_is_refused(client: OpenAI, model: str) -> None
     with pytest.raises(openai.BadRequestError, match="images"):
         client.chat.completions.create(model=model, messages=[{"role": "user", "content": [picture]}])
     picture["image_url"]["url"] = "http://169.254.169.254/latest/meta-data"
-    with pytest.raises(openai.BadRequestError, match="data:image"):
+    with pytest.raises(openai.BadRequestError, match="images"):
         client.chat.completions.create(model=model, messages=[{"role": "user", "content": [picture]}])
 
 
