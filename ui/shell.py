@@ -19,6 +19,7 @@ PAGES = (
     ("pages/image.py", ":material/image:"),
     ("pages/speech.py", ":material/mic:"),
     ("pages/models.py", ":material/deployed_code:"),
+    ("pages/connections.py", ":material/lan:"),
     ("pages/diagnostics.py", ":material/monitor_heart:"),
 )
 

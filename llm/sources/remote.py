@@ -23,6 +23,17 @@ _ANY: frozenset[Ability] = frozenset({"text", "image", "tools", "json"})
 def add_server(name: str, base_url: str, key: str = "") -> list[ModelEntry]:
     """Asks a server for its models and adds each as `name/model`; calling it again brings the list up to date.
 
+    Raises:
+        As `look`.
+    """
+    found = look(name, base_url, key)
+    keep_server(name, base_url, key, found)
+    return found
+
+
+def look(name: str, base_url: str, key: str = "") -> list[ModelEntry]:
+    """What a server runs, as entries `name/model`; nothing is kept.
+
     Args:
         base_url: as OpenAI's clients want it, mostly ending in `/v1`.
 
@@ -43,21 +54,25 @@ def add_server(name: str, base_url: str, key: str = "") -> list[ModelEntry]:
     rows = answer.get("data") if isinstance(answer, dict) else None
     if not isinstance(rows, list) or not all(isinstance(row, dict) and "id" in row for row in rows):
         raise RemoteFailed(server=server.name, detail="it does not list models as OpenAI's servers do")
-    found = [_entry(name, base_url, row) for row in rows]
-    _keep_key(base_url, key)
+    return [_entry(name, base_url, row) for row in rows]
+
+
+def keep_server(name: str, base_url: str, key: str, found: list[ModelEntry]) -> None:
+    """Puts a server's models, as `look` found them, into the catalogue in place of those there were; keeps its key."""
+    _keep_key(base_url.strip().rstrip("/"), key)
     for old in entries_of(name):
         if old.id not in {entry.id for entry in found}:
             lookup.forget(old.id)
     for entry in found:
         lookup.add(entry)
-    return found
 
 
 def forget_server(name: str) -> None:
-    """Takes a server's models and its key away."""
+    """Takes a server's models away, and its key unless another server of that address needs it."""
     for entry in entries_of(name):
         lookup.forget(entry.id)
-        _keep_key(entry.base_url, "")
+        if entry.base_url not in servers().values():
+            _keep_key(entry.base_url, "")
 
 
 def entries_of(name: str) -> list[ModelEntry]:
