@@ -1,6 +1,7 @@
 """Passwords for the pages, for when they are served to other machines.
 
-Hashes are scrypt's (RFC 7914) with N=2^15, r=8, p=1: 32 MB and about a tenth of a second for each try.
+Hashes are scrypt's (RFC 7914) with N=2^15, r=8, p=1: 32 MB and about a tenth of a second for each try. Who has
+logged in gets a pass, a signed note of name and end, with which the browser need not ask again for some days.
 """
 
 from __future__ import annotations
@@ -8,10 +9,13 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import os
 import secrets
 import threading
 import time
 from dataclasses import dataclass, field
+
+from filelock import FileLock
 
 from llm.config import config
 
@@ -20,6 +24,7 @@ _MAX_MEMORY_BYTES = 64 << 20
 _MAX_CHARS = 1024
 FREE_TRIES = 5
 LONGEST_WAIT_S = 60.0
+PASS_DAYS = 7
 
 
 def hashed(password: str, salt: bytes | None = None) -> str:
@@ -78,3 +83,47 @@ class Door:
                     self._wrong.clear()
                 self._wrong[name] = (self._wrong.get(name, (0, 0.0))[0] + 1, time.monotonic())
         return right
+
+
+def pass_for(name: str) -> str:
+    """A note that opens the door for some days: name, end and signature, in hexadecimal digits and `x`.
+
+    It ends early when the password changes or the login is taken away.
+
+    Raises:
+        KeyError: there is no such login.
+    """
+    end = int(time.time()) + PASS_DAYS * 86_400
+    return f"{name.encode().hex()}x{end:x}x{_signature(name, end)}"
+
+
+def holder(note: str) -> str | None:
+    """Whose pass it is; None when it is forged, over or its password has changed."""
+    try:
+        name, end = bytes.fromhex(note.split("x")[0]).decode(), int(note.split("x")[1], 16)
+        right = _signature(name, end)
+    except (ValueError, IndexError, KeyError):
+        return None
+    genuine = hmac.compare_digest(right.encode(), note.split("x")[-1].encode())
+    return name if genuine and time.time() < end else None
+
+
+def _signature(name: str, end: int) -> str:
+    said = f"{name}\0{end}\0{known()[name]}"
+    return hmac.new(_secret(), said.encode(), hashlib.sha256).hexdigest()
+
+
+def _secret() -> bytes:
+    """What this installation signs with; made at the first need, readable by this user alone."""
+    path = config().home / "login_secret"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_suffix(f".{os.getpid()}")
+        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+            file.write(secrets.token_bytes(32))
+        with FileLock(path.with_suffix(".lock")):
+            if path.exists():  # another process was quicker
+                temporary.unlink()
+            else:
+                temporary.replace(path)
+    return path.read_bytes()

@@ -8,7 +8,13 @@ from streamlit.navigation.page import StreamlitPage
 from llm import logins
 from llm.api.guard import is_loopback
 from ui.i18n import t
+from ui.remember import remember
 from ui.state import OWNER
+
+COOKIE = "hearth_pass"
+_BY_PASSWORD = "login:"
+_LEFT = "login.left"
+"""Set in a session that logged out: the cookies of its first moment still hold the pass."""
 
 
 def gate() -> StreamlitPage | None:
@@ -19,18 +25,44 @@ def gate() -> StreamlitPage | None:
         if st.user.is_logged_in:
             st.session_state[OWNER] = f"oidc:{st.user.get('email') or st.user.get('sub')}"[:200]
             return None
-    elif OWNER in st.session_state:
+    elif _known_here():
         return None
     return st.navigation([st.Page(ask, title=t("login.title"), icon=":material/lock:")], position="hidden")
 
 
 def leave() -> None:
-    """A way out, in the sidebar, for those who logged in."""
-    if OWNER in st.session_state and st.sidebar.button(t("login.leave"), icon=":material/logout:"):
-        st.session_state.clear()
-        if _by_provider():
-            st.logout()
-        st.rerun()
+    """A way out, in the sidebar, for those who logged in; and their browser remembers them for some days."""
+    if OWNER not in st.session_state:
+        return
+    with st.sidebar:
+        if st.session_state[OWNER].startswith(_BY_PASSWORD):
+            remember(COOKIE, _pass(st.session_state[OWNER].removeprefix(_BY_PASSWORD)), logins.PASS_DAYS)
+        if st.button(t("login.leave"), icon=":material/logout:"):
+            st.session_state.clear()
+            st.session_state[_LEFT] = True
+            if _by_provider():
+                st.logout()
+            st.rerun()
+
+
+def _known_here() -> bool:
+    """Whether the visitor gave a password in this session, or shows a pass from one before."""
+    if OWNER not in st.session_state and _LEFT not in st.session_state:
+        name = logins.holder(st.context.cookies.get(COOKIE, ""))
+        if name:
+            _enter(name)
+    return OWNER in st.session_state
+
+
+def _enter(name: str) -> None:
+    st.session_state[OWNER] = f"{_BY_PASSWORD}{name}"[:200]
+    st.session_state.pop(_LEFT, None)
+
+
+@st.cache_data(ttl=3600, show_spinner=False)
+def _pass(name: str) -> str:
+    """The pass of a login: the same one for an hour, so that a page doesn't set a cookie at each draw."""
+    return logins.pass_for(name)
 
 
 def ask() -> None:
@@ -41,6 +73,8 @@ def ask() -> None:
         if st.button(t("login.provider"), type="primary"):
             st.login()
         return
+    if _LEFT in st.session_state:
+        remember(COOKIE, "none", days=0)
     if not logins.known():
         st.error(t("login.closed"))
         st.code("python -m llm password\nHEARTH_LOGINS=name:scrypt$...", language=None)
@@ -55,7 +89,7 @@ def ask() -> None:
     if wait_s:
         st.warning(t("login.wait", seconds=round(wait_s) + 1))
     elif _door().opens(name, password):
-        st.session_state[OWNER] = f"login:{name}"[:200]
+        _enter(name)
         st.rerun()
     else:
         st.error(t("login.wrong"))

@@ -98,3 +98,37 @@ def test_many_wrong_tries_wait(elsewhere: None) -> None:
 
 def test_hashes_are_salted() -> None:
     assert logins.hashed("x") != logins.hashed("x") and "x" not in logins.hashed("x").split("$")[0][6:]
+
+
+def test_a_pass_is_its_holders_until_it_ends_or_the_password_changes(
+    elsewhere: None, data_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    note = logins.pass_for("ann")
+    assert note.isalnum() and logins.holder(note) == "ann"
+    assert (data_folder / "login_secret").stat().st_mode & 0o077 == 0
+    name, end, signature = note.split("x")
+    other = b"bob".hex()
+    later = f"{int(end, 16) + 1:x}"
+    for forged in (f"{other}x{end}x{signature}", f"{name}x{later}x{signature}", note[:-1], "", "x", "zz", "a" * 9999):
+        assert logins.holder(forged) is None
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + 8 * 86_400)
+    assert logins.holder(note) is None
+    monkeypatch.undo()
+    monkeypatch.setenv("HEARTH_HOME", str(data_folder))
+    monkeypatch.setenv("HEARTH_LOGINS", f"ann:{logins.hashed('new password')}")
+    config.cache_clear()
+    assert logins.holder(note) is None
+
+
+def test_a_pass_in_the_browser_opens_and_logging_out_ends_it(elsewhere: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    cookies = {"hearth_pass": logins.pass_for("ann")}
+    monkeypatch.setattr(type(st.context), "cookies", property(lambda _: cookies))
+    page = app().run()
+    assert page.markdown[0].value == "inside" and page.session_state[OWNER] == "login:ann"
+    page.sidebar.button[0].click().run()
+    assert page.text_input and OWNER not in page.session_state
+    page = enter(page, "bob", "other")
+    assert page.session_state[OWNER] == "login:bob"
+    cookies["hearth_pass"] = "forged"
+    assert app().run().text_input
