@@ -117,7 +117,7 @@ def transcribe(
     language: Annotated[str, typer.Option(help="Code such as en or zh; else detected.")] = "",
     translate: Annotated[bool, typer.Option(help="To English.")] = False,
     model: Model = "",
-) -> None:
+) -> int:
     """Writes down what is said in recordings.
 
     Example: [bold]python -m llm transcribe talk.mp4 --to srt --out subtitles[/bold]
@@ -126,22 +126,33 @@ def transcribe(
 
     write = terminal_speech.format_of(to)
     handle = terminal.load(model or config().starter_speech)
+    failed, written = 0, set()
     for file in files:
-        text = write(terminal_speech.transcription(handle, file, language, translate))
+        try:
+            text = write(terminal_speech.transcription(handle, file, language, translate))
+        except ModelError as error:  # one bad file must not cost the others their text
+            if len(files) == 1:
+                raise
+            notes.print(f"[red]{escape(str(error))}[/red]")
+            failed += 1
+            continue
         if out is None:
             typer.echo(text, nl=False)
-        else:
-            out.mkdir(parents=True, exist_ok=True)
-            target = out / f"{file.stem}.{to}"
-            target.write_text(text, encoding="utf-8")
-            notes.print(escape(str(target)))
+            continue
+        out.mkdir(parents=True, exist_ok=True)
+        target = out / f"{file.stem}.{to}"
+        target = out / f"{file.name}.{to}" if target in written else target
+        target.write_text(text, encoding="utf-8")
+        written.add(target)
+        notes.print(escape(str(target)))
+    return EXIT_FAILED if failed else 0
 
 
 @app.command()
 def serve(
     host: Annotated[str, typer.Option(help="Address to listen on; other machines then need a key.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8502,
-) -> None:
+) -> int:
     """Serves the HTTP API without the pages. `streamlit run Home.py` serves both.
 
     Example: [bold]python -m llm serve --port 8502[/bold]
@@ -149,9 +160,20 @@ def serve(
     import uvicorn
 
     from llm.api.app import create_api
+    from llm.api.guard import is_loopback
+    from llm.api.keys import Keys
 
-    notes.print(f"API at http://{host}:{port}/v1, its description at http://{host}:{port}/v1/docs")
-    uvicorn.run(create_api(host), host=host, port=port, access_log=False, log_level="info")
+    server = uvicorn.Server(uvicorn.Config(create_api(host), host=host, port=port, access_log=False, log_level="info"))
+    try:
+        listening = server.config.bind_socket()
+    except SystemExit:  # uvicorn has said why
+        return EXIT_FAILED
+    address = f"http://{f'[{host}]' if ':' in host else host}:{listening.getsockname()[1]}/v1"
+    notes.print(f"API at {address}, its description at {address}/docs")
+    if not is_loopback(host) and not Keys().listed() and not config().api_keys:
+        notes.print("Other machines need a key, and there is none yet: python -m llm keys create NAME makes one.")
+    server.run(sockets=[listening])
+    return 0
 
 
 @app.command()

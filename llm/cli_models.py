@@ -43,6 +43,9 @@ def listed(
         ]
         typer.echo(json.dumps(values, ensure_ascii=False))
         return
+    if not rows:
+        notes.print("No model is on this machine yet. --all lists those that can be had; models pull ID gets one.")
+        return
     table = Table("id", "task", "size", "here", box=None, header_style="bold")
     for entry, there in rows:
         size = f"{entry.size_bytes / 1e9:.2f} GB" if entry.size_bytes else ""

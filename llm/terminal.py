@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import mimetypes
 import re
 import sys
 from collections.abc import Sequence
@@ -16,7 +15,7 @@ from rich.console import Console
 import llm
 from llm.errors import UnsupportedContent
 from llm.events import Finished, TextDelta, ThinkingDelta
-from llm.messages import ImagePart, Message, Part, TextPart
+from llm.messages import Message, Part, TextPart
 from llm.settings import GenerationSettings
 
 notes = Console(stderr=True)
@@ -64,9 +63,15 @@ def opening(system: str) -> list[Message]:
 
 
 def question(words: str, images: Sequence[Path] = ()) -> Message:
-    parts: list[Part] = [
-        ImagePart(path.read_bytes(), mimetypes.guess_type(path.name)[0] or "image/png", path.name) for path in images
-    ]
+    """
+    Raises:
+        ModelError: a file is no picture, see `llm.vision.picture.take_in`.
+    """
+    parts: list[Part] = []
+    if images:
+        from llm.vision.picture import take_in
+
+        parts = [take_in(path.read_bytes(), path.name).part for path in images]
     return Message("user", (*parts, TextPart(words)))
 
 
@@ -83,6 +88,8 @@ def answer(
             for event in events:
                 match event:
                     case TextDelta():
+                        if show and reply.thinking and not reply.text:
+                            notes.print()
                         reply.text += event.text
                         if show:
                             _write(event.text)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -101,17 +102,18 @@ class Talk:
 
 def read() -> str:
     """One message: a line, or several between marks or after backslashes. Raises EOFError at the end of input."""
-    line = input("> ")
+    first, further = ("> ", ". ") if sys.stdin.isatty() else ("", "")
+    line = input(first)
     if line.startswith(_MARKS):
         lines = [line[len(_MARKS) :]]
         while not lines[-1].endswith(_MARKS) or (len(lines) == 1 and not lines[0]):
-            lines.append(input(". "))
+            lines.append(input(further))
         lines[-1] = lines[-1][: -len(_MARKS)]
         return "\n".join(lines).strip("\n")
     lines = [line]
     while lines[-1].endswith("\\"):
         lines[-1] = lines[-1][:-1]
-        lines.append(input(". "))
+        lines.append(input(further))
     return "\n".join(lines)
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import io
 import json
 import os
-import pty
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -121,6 +121,26 @@ def test_messages_of_several_lines(typed: list[str]) -> None:
     assert read() == "all here"
 
 
+def test_a_picture_must_be_one(home_with_starter: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    no_picture = tmp_path / "x.png"
+    no_picture.write_text("words")
+    assert main(["ask", "x", "--image", str(no_picture)]) == 1
+    assert "not a picture" in capsys.readouterr().err
+
+
+def test_a_port_that_is_taken_is_said(data_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        assert main(["serve", "--port", str(taken.getsockname()[1])]) == 1
+
+
+def test_an_empty_machine_is_told_where_models_come_from(data_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["models", "list"]) == 0
+    told = capsys.readouterr()
+    assert not told.out and "--all" in told.err
+
+
 def test_a_model_cannot_steer_the_terminal() -> None:
     assert printable("a\x1b[2J\x07b\n\tc\x9b31m") == "a[2Jb\n\tc31m"
 
@@ -129,6 +149,8 @@ class Terminal:
     """`python -m llm chat` on a terminal of its own."""
 
     def __init__(self, home: Path) -> None:
+        import pty
+
         self.primary, secondary = pty.openpty()
         environment = {**os.environ, "HEARTH_HOME": str(home), "PYTHONPATH": str(ROOT), "TERM": "dumb"}
         self.process = subprocess.Popen(
