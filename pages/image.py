@@ -17,12 +17,13 @@ from ui.conversation_list import conversation_list, conversation_menu, current_c
 from ui.i18n import t
 from ui.image_answer import found_in
 from ui.image_model import choose_model
-from ui.image_tray import crop_panel, inputs, tray
+from ui.image_tray import crop_panel, inputs, ready_made, tray
+from ui.settings_panel import changed_settings, conversation_settings
 from ui.starter import fetch_starter
-from ui.state import UNDER_HOOD, kept
+from ui.state import CHAT_NEW_SETTINGS, CHAT_NEW_SYSTEM, UNDER_HOOD, kept
+from ui.system_prompt import system_prompt_editor
 
 ALTERNATIVES = 5
-READY_MADE = ("describe", "read", "find", "chart")
 MODES = ("ask", "table", "captions")
 
 
@@ -43,8 +44,9 @@ def page() -> None:
 
         captions()
         return
-    fetching = fetch_starter("chat")
-    entry = _header(conversation if mode == "ask" else None)
+    entry = _header(conversation if mode == "ask" else None, asking=mode == "ask")
+    # Whoever has a model that sees needs no chat model for it.
+    fetching = (entry is None or entry.engine == "reader") and fetch_starter("chat")
     if mode == "table":
         from ui.image_table import table
 
@@ -53,12 +55,19 @@ def page() -> None:
     _ask_mode(conversation, None if fetching else entry)
 
 
-def _header(conversation: Conversation | None) -> ModelEntry | None:
+def _header(conversation: Conversation | None, asking: bool) -> ModelEntry | None:
+    """The model, and for a conversation its settings, system prompt and menu. Returns the chosen model."""
     entry = choose_model(conversation.model if conversation else "")
     with st.container(horizontal=True, gap="xsmall", vertical_alignment="center"):
+        if entry is not None and conversation is not None and entry.id != conversation.model:
+            kept().update(conversation.id, model=entry.id)
+        if entry is not None and asking:
+            with st.popover("", icon=":material/tune:", help=t("settings.title"), key="settings"):
+                conversation_settings(conversation, entry)
+        if asking:
+            with st.popover("", icon=":material/theater_comedy:", help=t("system.title"), key="system"):
+                system_prompt_editor(conversation)
         if conversation is not None:
-            if entry is not None and entry.id != conversation.model:
-                kept().update(conversation.id, model=entry.id)
             conversation_menu(conversation)
         st.toggle(t("hood.title"), key=UNDER_HOOD, help=t("hood.help"), width="content")
     return entry
@@ -88,27 +97,14 @@ def _ask_mode(conversation: Conversation | None, entry: ModelEntry | None) -> No
     inputs(open_first=not path)
     tray()
     if entry is not None and ready and state.waiting():
-        _ready_made(conversation, entry)
+        ready_made(_ask, conversation, entry)
     said = [part for stored in path for part in stored.message.images]
     crop_panel([picture.part for picture in state.waiting()] + said[::-1])
 
 
-def _ready_made(conversation: Conversation | None, entry: ModelEntry) -> None:
-    with st.container(horizontal=True, gap="xsmall", key="image_ready_made"):
-        for name in READY_MADE:
-            question = t(f"image.ask_{name}")
-            st.button(
-                question, key=f"image_ask_{name}", on_click=_ask, args=(conversation, entry, question), type="secondary"
-            )
-
-
 def _request(conversation: Conversation, entry: ModelEntry) -> Request:
-    values = {
-        **entry.sampling,
-        **conversation.settings,
-        "logprobs": ALTERNATIVES if st.session_state.get(UNDER_HOOD) else None,
-    }
-    values = {name: tuple(value) if name == "stop" else value for name, value in values.items()}
+    looking = st.session_state.get(UNDER_HOOD)
+    values = {**entry.sampling, **changed_settings(conversation), "logprobs": ALTERNATIVES if looking else None}
     return Request(entry.id, GenerationSettings().with_values(values))
 
 
@@ -129,7 +125,11 @@ def _ask(conversation: Conversation | None, entry: ModelEntry, words: str) -> No
     pictures = state.take_waiting()
     parts: tuple[Part, ...] = (*pictures, TextPart(words if words.strip() else t("image.ask_describe")))
     if conversation is None:
-        conversation = kept().create_conversation(model=entry.id)
+        conversation = kept().create_conversation(
+            model=entry.id,
+            system_prompt=st.session_state.pop(CHAT_NEW_SYSTEM, ""),
+            settings=st.session_state.pop(CHAT_NEW_SETTINGS, {}),
+        )
         open_conversation(conversation.id)
     question = kept().add(conversation.id, Message("user", parts))
     answers().begin(kept(), conversation.id, question, _request(conversation, entry))

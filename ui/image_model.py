@@ -7,9 +7,13 @@ import streamlit as st
 from llm.catalogue.entry import ModelEntry
 from llm.catalogue.lookup import READER, entries, find, reader_entry, where
 from llm.errors import ModelError
+from llm.runtime.hardware import hardware
+from llm.runtime.suggestion import seeing_model
 from ui import image_state as state
+from ui.download import begin_download
 from ui.i18n import t
 from ui.model_picker import describe, offer_download, pick_model
+from ui.size import readable_bytes
 
 READ = "reader"
 
@@ -64,9 +68,41 @@ def _reader(current: str) -> ModelEntry | None:
     chat = pick_model("chat", current.removeprefix(READER), key=f"image_chat_{current}")
     with st.container(border=True, key="image_reader_note"):
         st.markdown(t("image.reader_note"))
-        if st.button(t("image.get_vision"), icon=":material/deployed_code:", key="image_get_vision"):
-            st.switch_page("pages/models.py")
+        _offer_seeing()
     if chat is None:
         return None
     offer_download(chat)
     return reader_entry(chat)
+
+
+def _offer_seeing() -> None:
+    """A button that gets a model which sees and fits this machine; all others are on the Models page."""
+    fitting = find(fits) if (fits := _fitting()) else None
+    with st.container(horizontal=True, vertical_alignment="center"):
+        if fitting is not None:
+            size = readable_bytes(fitting.size_bytes)
+            st.button(
+                t("image.get_seeing", model=fitting.name, size=size),
+                icon=":material/download:",
+                help=t("image.get_seeing_help"),
+                key="image_get_vision",
+                on_click=_get,
+                args=(fitting.id,),
+            )
+        else:
+            st.caption(t("image.none_fits"))
+        if st.button(t("image.other_vision"), type="tertiary", key="image_other_vision"):
+            st.switch_page("pages/models.py")
+
+
+@st.cache_data(ttl=60, show_spinner=False)
+def _fitting() -> str:
+    """Id of the model to offer, empty where none fits. Estimated anew each minute, since what is free changes."""
+    found = seeing_model(hardware())
+    return found.id if found else ""
+
+
+def _get(model_id: str) -> None:
+    """Callback: fetches the model and chooses it, so that the page shows how far it is."""
+    st.session_state[state.MODEL] = model_id
+    begin_download(model_id)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import streamlit as st
 
 from llm.errors import ModelError
@@ -12,6 +14,7 @@ from ui import image_state as state
 from ui.i18n import explain, t
 
 COLUMNS = 4
+READY_MADE = ("describe", "read", "find", "chart")
 
 
 def inputs(open_first: bool) -> None:
@@ -69,6 +72,14 @@ def _card(index: int, picture: Picture) -> None:
         on_click=_remove,
         args=(index,),
     )
+
+
+def ready_made(ask: Callable[..., None], *arguments: object) -> None:
+    """Buttons with questions that need no typing; `ask` is called with the arguments and the question."""
+    with st.container(horizontal=True, gap="xsmall", key="image_ready_made"):
+        for name in READY_MADE:
+            question = t(f"image.ask_{name}")
+            st.button(question, key=f"image_ask_{name}", on_click=ask, args=(*arguments, question), type="secondary")
 
 
 def sizes(picture: Picture) -> str:

@@ -87,7 +87,25 @@ def _offer(entry: ModelEntry) -> None:
             st.markdown(" · ".join(lines))
         if needs.verdict == "too_big":
             st.warning(t("models.add_too_big"), icon=":material/warning:")
+        if entry.engine == "llamacpp" and entry.path is not None:
+            st.text_input(
+                t("models.mmproj"),
+                entry.mmproj,
+                key="models.mmproj",
+                on_change=_choose_eyes,
+                help=t("models.mmproj_help"),
+            )
         st.button(t("models.add"), type="primary", icon=":material/add:", on_click=_add, args=(entry,), key="add")
+
+
+def _choose_eyes() -> None:
+    """Callback: the vision tower that was named joins what was found; one that doesn't fit is told of."""
+    entry, text = st.session_state[_FOUND], st.session_state["models.mmproj"].strip().strip("\"'")
+    if text and entry.path is not None:
+        try:
+            st.session_state[_FOUND] = lookup.with_mmproj(entry, entry.path.parent / Path(text).expanduser())
+        except ModelError as error:
+            st.error(explain(error), icon=":material/error:")
 
 
 def _needs(entry: ModelEntry) -> Needs:

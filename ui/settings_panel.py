@@ -7,8 +7,11 @@ from typing import Any
 
 import streamlit as st
 
+from llm.catalogue.entry import ModelEntry
 from llm.settings import Control, GenerationSettings, controls
+from llm.store import Conversation
 from ui.i18n import t
+from ui.state import CHAT_NEW_SETTINGS, kept
 
 Change = Callable[[dict[str, Any]], None]
 
@@ -44,6 +47,25 @@ def settings_panel(
         st.button(
             t("settings.reset"), icon=":material/undo:", key=f"reset_{scope}", on_click=_reset, args=(scope, save)
         )
+
+
+def conversation_settings(conversation: Conversation | None, entry: ModelEntry) -> None:
+    """The panel for a conversation; for one that is still to begin, what is changed waits in the session."""
+
+    def save(values: dict[str, Any]) -> None:
+        if conversation is not None:
+            kept().update(conversation.id, settings=values)
+        else:
+            st.session_state[CHAT_NEW_SETTINGS] = values
+
+    scope = f"{conversation.id if conversation else 'new'}_{entry.id}"
+    settings_panel(entry.sampling, changed_settings(conversation), entry.context_tokens, scope, save)
+
+
+def changed_settings(conversation: Conversation | None) -> dict[str, Any]:
+    """What the person has set; everything else stays the model family's own."""
+    values = conversation.settings if conversation else st.session_state.get(CHAT_NEW_SETTINGS, {})
+    return {name: tuple(value) if name == "stop" else value for name, value in values.items()}
 
 
 def _reset(scope: str, save: Change) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import streamlit as st
 
@@ -29,6 +29,7 @@ def under_the_hood(stored: StoredMessage) -> None:
         return
     with panel:
         _context_meter(trace)
+        _where_pictures_sit(trace.prompt.pieces)
         prompt, tokens, table = st.tabs([t("hood.prompt"), t("hood.tokens"), t("hood.probabilities")])
         with prompt:
             _legend({piece.kind for piece in trace.prompt.pieces})
@@ -50,6 +51,33 @@ def _context_meter(trace: Trace) -> None:
         "percent": round(100 * used / context) if context else 0,
     }
     st.progress(min(1.0, used / context) if context else 0.0, t("hood.context", **values))
+
+
+def _where_pictures_sit(pieces: Sequence[Piece]) -> None:
+    lines = [
+        t("hood.picture", number=number, count=last - first, first=first + 1, last=last)
+        for number, (first, last) in enumerate(picture_places(pieces), start=1)
+    ]
+    if lines:
+        st.caption("  \n".join(lines))
+
+
+def picture_places(pieces: Sequence[Piece]) -> list[tuple[int, int]]:
+    """Where each picture's tokens begin and end among a prompt's, the end exclusive.
+
+    Pictures that touch count as one, unless only the first token of each reads as something.
+    """
+    places: list[tuple[int, int]] = []
+    for place, piece in enumerate(pieces):
+        if piece.kind != "image":
+            continue
+        goes_on = bool(places) and places[-1][1] == place
+        another = goes_on and bool(piece.text) and not pieces[place - 1].text
+        if goes_on and not another:
+            places[-1] = (places[-1][0], place + 1)
+        else:
+            places.append((place, place + 1))
+    return places
 
 
 def _legend(kinds: Iterable[str]) -> None:

@@ -115,6 +115,24 @@ def mmproj_of(entry: ModelEntry, path: Path) -> Path | None:
     return mmproj_beside(path)
 
 
+def with_mmproj(entry: ModelEntry, file: Path) -> ModelEntry:
+    """The entry of a .gguf on this disk, seeing with the vision tower that somebody chose for it.
+
+    Raises:
+        CorruptModel: there is no such file, or it is damaged.
+        UnsupportedModel: it is no vision tower, or one of a model of another width.
+    """
+    header = gguf.read_header(file)
+    if header.architecture != "clip" or entry.path is None:
+        raise UnsupportedModel(path=str(file), detail="it is not a vision tower (mmproj)")
+    if header.picture_width not in (0, entry.shape.hidden):
+        detail = f"its pictures are {header.picture_width} wide, and {entry.name} reads {entry.shape.hidden}"
+        raise UnsupportedModel(path=str(file), detail=detail)
+    size = gguf.read_header(entry.path).size_bytes + header.size_bytes
+    abilities = entry.abilities | {"image"}
+    return replace(entry, task="vision", abilities=abilities, size_bytes=size, mmproj=str(file.resolve()))
+
+
 def mmproj_beside(path: Path) -> Path | None:
     """The mmproj file in a .gguf's folder that fits it: of the same width, and of those the most alike by name."""
     width = gguf.read_header(path).shape.hidden

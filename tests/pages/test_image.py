@@ -34,7 +34,7 @@ def test_a_fresh_machine_reads_text_and_says_so(page: AppTest) -> None:
     assert not page.exception
     assert page.selectbox[0].value == "reader"
     assert any("does not see objects" in text.value for text in page.markdown)
-    assert page.button(key="image_get_vision")
+    assert page.button(key="image_other_vision")
 
 
 def test_waiting_pictures_show_their_sizes_and_ready_made_questions(page: AppTest) -> None:

@@ -13,8 +13,8 @@ import pytest
 
 import llm
 from llm.catalogue.entry import ModelEntry
-from llm.catalogue.lookup import find, mmproj_of
-from llm.errors import CorruptModel, UnsupportedContent
+from llm.catalogue.lookup import find, mmproj_of, with_mmproj
+from llm.errors import CorruptModel, UnsupportedContent, UnsupportedModel
 from llm.events import Finished, PromptReady, TextDelta
 from llm.messages import Message, assistant, user
 from llm.runtime import handles
@@ -56,7 +56,7 @@ def model(files: tuple[Path, Path]) -> Iterator[Any]:
 
 @pytest.fixture(scope="module")
 def published(folder: Path) -> Published:
-    return Published("qwen2_vl", folder)
+    return Published("Qwen2VLProcessor", folder)
 
 
 def written(model: Any, conversation: list[Message], settings: GenerationSettings = GREEDY) -> list[int]:
@@ -167,6 +167,18 @@ def test_towers_of_other_models_are_passed_over(files: tuple[Path, Path], tmp_pa
     (tmp_path / "mmproj-other-f16.gguf").unlink()
     with pytest.raises(CorruptModel, match="mmproj-other"):
         mmproj_of(chosen, words)
+
+
+def test_a_tower_can_be_chosen_from_anywhere(files: tuple[Path, Path], tmp_path: Path) -> None:
+    (tmp_path / "words").mkdir()
+    words = Path(shutil.copy(files[0], tmp_path / "words"))
+    eyes = Path(shutil.copy(files[1], tmp_path / "eyes.gguf"))
+    entry = with_mmproj(find(words), eyes)
+    assert entry.task == "vision" and "image" in entry.abilities and mmproj_of(entry, words) == eyes.resolve()
+    _tower(tmp_path / "wide.gguf", 4096)
+    for wrong in (tmp_path / "wide.gguf", words):
+        with pytest.raises(UnsupportedModel):
+            with_mmproj(find(words), wrong)
 
 
 def _tower(path: Path, width: int) -> None:
