@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterator, Sequence
 
 from llm.engines.base import GeneratedToken
 from llm.events import TextDelta, ThinkingDelta, Token
+from llm.messages import ToolCallPart
 
 TOOL_CALL_TAG = "<tool_call>"
+_BARE_CALLS = ('{"name":', '```json{"name":', '```{"name":')
+"""How an answer begins that is a call without tags, white space left out. Qwen2.5-Coder writes them so."""
 
 
 class AnswerSplitter:
@@ -28,6 +33,8 @@ class AnswerSplitter:
         self.thinking = False
         self.begins_with_metadata = False
         """Whether the first line names a called function, or is empty (ChatGLM3). May be set at the start."""
+        self.tool_names: tuple[str, ...] = ()
+        """The tools at hand. Set at the start, an answer that may be a bare call of one of them is held, too."""
         self._spoken = False
         self._waiting = ""
         self._tokens: list[Token] = []
@@ -38,6 +45,10 @@ class AnswerSplitter:
             self.held_text += step.text
             return
         self._waiting += step.text
+        if self._may_be_bare_call():
+            if _squeezed(self._waiting).startswith(_BARE_CALLS):
+                self.held_text, self._waiting = self._waiting, ""
+            return
         if not self.begins_with_metadata or self._takes_metadata():
             yield from self._advance()
 
@@ -47,6 +58,13 @@ class AnswerSplitter:
             return
         yield from self._say(self._waiting)
         self._waiting = ""
+
+    def _may_be_bare_call(self) -> bool:
+        """Whether what was written so far is, or could become, the beginning of a call without tags."""
+        if not self.tool_names or self._spoken or self.thinking or any(stop in self._waiting for stop in self._stop):
+            return False
+        begun = _squeezed(self._waiting)
+        return begun.startswith(_BARE_CALLS) or any(call.startswith(begun) for call in _BARE_CALLS)
 
     def _takes_metadata(self) -> bool:
         """Whether the words have begun. A first line with a name, and tools at hand: it is a call, and held."""
@@ -106,6 +124,22 @@ class AnswerSplitter:
             return
         self._spoken = self._spoken or bool(text.strip())
         yield TextDelta(text, tokens)
+
+
+def bare_call(text: str, tool_names: Sequence[str]) -> ToolCallPart | None:
+    """The call that a whole answer is: `{"name": one of the tools, "arguments": {...}}`, bare or fenced as code."""
+    fenced = re.fullmatch(r"\s*(?:```(?:json)?)?\s*(\{.*\})\s*(?:```)?\s*", text, re.DOTALL)
+    try:
+        call = json.loads(fenced[1]) if fenced else None
+    except ValueError:
+        return None
+    if not isinstance(call, dict) or call.get("name") not in tool_names or not isinstance(call.get("arguments"), dict):
+        return None
+    return ToolCallPart("call_0", call["name"], json.dumps(call["arguments"], ensure_ascii=False))
+
+
+def _squeezed(text: str) -> str:
+    return re.sub(r"\s", "", text)
 
 
 def _could_begin(text: str, tags: tuple[str, str] | None) -> bool:

@@ -33,7 +33,7 @@ from llm.families.base import RenderOptions
 from llm.families.template import template_spans
 from llm.messages import AudioPart, ImagePart, Message, MessageLike, messages_of, says_something
 from llm.runtime.advice import explaining_memory
-from llm.runtime.deltas import AnswerSplitter
+from llm.runtime.deltas import AnswerSplitter, bare_call
 from llm.runtime.use import UseCount
 from llm.settings import GenerationSettings
 
@@ -142,6 +142,7 @@ class ChatModel:
             prompt = self.prompt(messages, tools, settings, keep_all)
             tags = self.family.thinking_tags
             splitter = AnswerSplitter(tags, settings.stop, holds_tool_calls=bool(tools))
+            splitter.tool_names = tuple(tool["function"]["name"] for tool in tools or ())
             splitter.begins_with_metadata = getattr(self.family, "answers_begin_with_metadata", False)
             # Some templates open the thinking section themselves, at the prompt's end.
             splitter.thinking = tags is not None and prompt.text.rstrip().endswith(tags[0])
@@ -237,6 +238,8 @@ class ChatModel:
         reason: FinishReason = end.reason
         if splitter.held_text:
             words, calls = self.family.tool_call(splitter.held_text)
+            if not calls and (bare := bare_call(splitter.held_text, splitter.tool_names)):
+                words, calls = "", [bare]
             if words:
                 yield TextDelta(words)
             for call in calls:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 import llm
@@ -115,6 +117,37 @@ def test_tool_calls_are_read_back():
     calls = [event.call for event in events if isinstance(event, ToolCallReady)]
     assert [(c.name, c.arguments) for c in calls] == [("weather", '{"city": "北京"}')]
     assert words(events) == "Let me see. " and events[-1].reason == "tool_calls"
+
+
+@pytest.mark.parametrize("wrap", ["{}", "```json\n{}\n```", "```\n{}\n```", "\n {} \n"])
+def test_a_call_without_tags_is_read_back(wrap):
+    call = wrap.format('{\n  "name": "weather",\n  "arguments": {"city": "北京"}\n}')
+    model, _ = scripted_model(script=list(call))
+    events = answer(model, tools=TOOLS)
+    (ready,) = (event.call for event in events if isinstance(event, ToolCallReady))
+    assert (ready.name, json.loads(ready.arguments)) == ("weather", {"city": "北京"})
+    assert not words(events) and events[-1].reason == "tool_calls"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"name": "no such tool", "arguments": {}}',
+        '{"name": "weather"}',
+        '{"name": "weather", "arguments": {} and so on',
+        '```json\n{"city": "Rome"}\n```',
+        "```python\nprint(1)\n```",
+        "{} is an empty object",
+        "Plain words.",
+        '{"na',
+    ],
+)
+def test_what_only_looks_like_a_call_stays_words(text):
+    model, _ = scripted_model(script=list(text))
+    events = answer(model, tools=TOOLS)
+    assert words(events) == text and events[-1].reason == "stop"
+    model, _ = scripted_model(script=list('{"name": "weather", "arguments": {}}'))
+    assert words(answer(model)) == '{"name": "weather", "arguments": {}}', "without tools nothing is a call"
 
 
 def test_a_malformed_tool_call_stays_text():
