@@ -132,14 +132,14 @@ async def round_of(url: str, streams: int, each: int, tokens: int, label: str) -
     return heard
 
 
-def compare(hearth: str, llama: str, rounds: int, tokens: int) -> bool:
-    """Prints a row for each number of streams. Whether every target was met."""
+def compare(hearth: str, llama: str, counts: list[int], rounds: int, tokens: int) -> bool:
+    """Prints a row for each number of streams in `counts`. Whether every target was met."""
     print(f"{'streams':>8} {'llama.cpp tok/s':>16} {'Hearth tok/s':>13} {'ratio':>6}  ", end="")
     print(f"{'p95 first, llama.cpp':>21} {'Hearth':>8} {'ratio':>6}")
     good = True
     for url in (hearth, llama):
         asyncio.run(round_of(url, 2, 1, 8, "warm"))
-    for streams in STREAMS:
+    for streams in counts:
         found: dict[str, list[Heard]] = {hearth: [], llama: []}
         for turn in range(rounds):
             for url in (hearth, llama) if turn % 2 else (llama, hearth):
@@ -216,6 +216,7 @@ async def soak(url: str, pid: int, minutes: float, clients: int) -> bool:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--streams", type=int, nargs="+", default=list(STREAMS))
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--tokens", type=int, default=64)
     parser.add_argument("--soak-minutes", type=float, default=0)
@@ -246,7 +247,7 @@ def main() -> int:
             return 0 if asyncio.run(soak(hearth, running[0].pid, chosen.soak_minutes, chosen.clients)) else 1
         peer = [sys.executable, "-m", "benchmarks.api", "--llama-server", str(model), str(ports[1])]
         running.append(started(peer, llama))
-        return 0 if compare(hearth, llama, chosen.rounds, chosen.tokens) else 1
+        return 0 if compare(hearth, llama, chosen.streams, chosen.rounds, chosen.tokens) else 1
     finally:
         for process in running:
             process.kill()
