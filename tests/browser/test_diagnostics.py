@@ -10,8 +10,6 @@ from playwright.sync_api import Page, expect
 
 from tests.browser.app_server import AppServer
 
-pytestmark = pytest.mark.slow
-
 SLOW_MS = 120_000
 
 
@@ -19,6 +17,7 @@ def section(page: Page, name: str) -> None:
     page.get_by_role("radio", name=name, exact=True).click()
 
 
+@pytest.mark.slow
 def test_findings_arrive_one_by_one(app: AppServer, open_page: Callable[..., Page]) -> None:
     page = open_page()
     page.goto(f"{app.url}/diagnostics")
