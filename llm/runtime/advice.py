@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import gc
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -15,6 +14,7 @@ from llm.catalogue.entry import ModelEntry
 from llm.catalogue.lookup import where
 from llm.engines.base import LoadPlan, MemoryUse
 from llm.errors import NotEnoughMemory, OutOfMemory, RanOut, TooBig
+from llm.runtime.give_back import give_back
 from llm.runtime.hardware import Hardware, hardware
 from llm.runtime.memory import Choice, estimate, fits
 
@@ -158,7 +158,7 @@ def explaining_memory(entry: ModelEntry, plan: LoadPlan, held: Callable[[], Memo
         if not is_out_of_memory(error) or isinstance(error, (NotEnoughMemory, RanOut, TooBig)):
             raise
         traceback.clear_frames(error.__traceback__)
-        gc.collect()
+        give_back()
         own = sum(held().by_device.values())
         found = out_of_memory(entry, plan, where(entry), given_back_bytes=own)
         if isinstance(found, NotEnoughMemory):

@@ -6,7 +6,6 @@ clear, the API no longer has, and the other way round.
 
 from __future__ import annotations
 
-import gc
 import logging
 import threading
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from llm.engines.base import LoadedModel, LoadPlan, LoadProgress, MemoryUse
 from llm.errors import Busy, ModelNotThere
 from llm.runtime.acceptance import check_runs, with_sampling
 from llm.runtime.advice import is_out_of_memory, out_of_memory
+from llm.runtime.give_back import give_back
 from llm.runtime.hardware import hardware
 from llm.runtime.memory import available, estimate
 from llm.runtime.model import ChatModel
@@ -116,7 +116,7 @@ def unload(key: str, force: bool = False) -> None:
         del handles.loaded[key]
         _handle.clear(key)  # calls `_release`
     del handle
-    gc.collect()
+    give_back()
 
 
 def make_room(entry: ModelEntry, plan: LoadPlan, path: Path) -> None:
@@ -174,7 +174,7 @@ def _handle(key: str, _entry: ModelEntry, _path: Path, _plan: LoadPlan, _progres
     except Exception as error:
         if not is_out_of_memory(error):
             raise
-        gc.collect()  # what was loaded so far
+        give_back()  # what was loaded so far
         raise out_of_memory(_entry, _plan, _path) from error
     whole = _entry.engine in ("whisper", "openai") or module == CLIP_MODULE
     handle = engine if whole else ChatModel(_entry, getattr(engine, "plan", _plan), engine)

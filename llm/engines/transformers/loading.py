@@ -21,6 +21,7 @@ from llm.engines.transformers.scheduler import Limits, Scheduler, is_out_of_memo
 from llm.engines.transformers.tokenizer import load_tokenizer
 from llm.errors import CorruptModel, ModelError, OutOfMemory, UnsupportedModel
 from llm.families.base import SpanTokenizer
+from llm.runtime.give_back import give_back
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +54,8 @@ def load(entry: ModelEntry, path: Path, plan: LoadPlan, progress: LoadProgress) 
     from llm.families import checkpoint_loader
 
     transformers_logging.disable_progress_bar()
+    # It warns of the same cast at every multiplication: thousands of lines an answer.
+    logging.getLogger("bitsandbytes.autograd").setLevel(logging.ERROR)
     progress("checking", 0, 1)
     config = read_config(path)
     loader = checkpoint_loader(config)
@@ -66,6 +69,7 @@ def load(entry: ModelEntry, path: Path, plan: LoadPlan, progress: LoadProgress) 
     model = _load_model(entry, path, resolved, loader or auto_class, config)
     progress("trying", 0, 1)
     engine = _start(entry, model, tokenizer, resolved)
+    give_back()
     progress("ready", 1, 1)
     return engine
 
