@@ -17,7 +17,7 @@ from llm.catalogue.lookup import find
 from llm.engines.base import Cancel, GeneratedToken, LoadPlan
 from llm.engines.transformers import load
 from llm.engines.transformers.vision import processor_of
-from llm.errors import CorruptModel, UnsupportedContent
+from llm.errors import CorruptModel, InvalidRequest, UnsupportedContent
 from llm.events import Finished, PromptReady, TextDelta
 from llm.messages import ImagePart, Message, TextPart, assistant, user
 from llm.runtime.model import ChatModel
@@ -50,13 +50,13 @@ CONVERSATIONS = {"one": ONE, "several": SEVERAL, "turns": TURNS}
 class Published:
     """The model as its makers call it: transformers' own processor and `generate`."""
 
-    def __init__(self, kind: str, folder: Path) -> None:
+    def __init__(self, processor: str, folder: Path, template: str = TEMPLATE, **values: Any) -> None:
         from transformers import AutoImageProcessor, AutoModelForImageTextToText, AutoTokenizer
 
         tokenizer = AutoTokenizer.from_pretrained(folder)
-        self.processor = processor_of(
-            PROCESSORS[kind], AutoImageProcessor.from_pretrained(folder), tokenizer, chat_template=TEMPLATE
-        )
+        pictures = AutoImageProcessor.from_pretrained(folder)
+        self.template = template
+        self.processor = processor_of(processor, pictures, tokenizer, chat_template=template, **values)
         self.model = AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32).eval()
 
     def inputs(self, conversation: list[Message]) -> Any:
@@ -71,7 +71,7 @@ class Published:
             Image.open(io.BytesIO(part.data)).convert("RGB") for message in conversation for part in message.images
         ]
         text = self.processor.tokenizer.apply_chat_template(
-            plain, chat_template=TEMPLATE, add_generation_prompt=True, tokenize=False
+            plain, chat_template=self.template, add_generation_prompt=True, tokenize=False
         )
         return self.processor(text=[text], images=images or None, return_tensors="pt")
 
@@ -98,7 +98,7 @@ def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     folder = tiny_vlm(request.param, tmp_path_factory.mktemp(request.param))
     entry = find(folder)
     engine = load(entry, folder, LoadPlan("cpu", "float32"), lambda *_: None)
-    yield ChatModel(entry, engine.plan, engine), Published(request.param, folder)
+    yield ChatModel(entry, engine.plan, engine), Published(PROCESSORS[request.param], folder)
     engine.close()
 
 
@@ -180,6 +180,14 @@ def test_pictures_and_words_alone_at_once(pair: tuple[Any, Published]) -> None:
     for thread in threads:
         thread.join()
     assert [together[place] for place in range(len(asked))] == alone
+
+
+def test_a_picture_that_the_processor_refuses_is_told_of(pair: tuple[Any, Published]) -> None:
+    model, _ = pair
+    thread = io.BytesIO()
+    Image.new("RGB", (900, 2)).save(thread, "PNG")
+    with pytest.raises(InvalidRequest, match="aspect ratio"):
+        model.prompt([user(ImagePart(thread.getvalue()), "What is in the picture?")])
 
 
 def test_a_processor_that_is_missing_is_named(tmp_path: Path) -> None:

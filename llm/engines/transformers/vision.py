@@ -7,6 +7,8 @@ torchvision and are never called here, so they are left out.
 
 from __future__ import annotations
 
+import re
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
@@ -16,12 +18,15 @@ from typing import Any
 from llm.engines.base import Span
 from llm.engines.transformers.tokenizer import HFSpanTokenizer
 from llm.engines.transformers.tokenizer import load_tokenizer as load_text_tokenizer
-from llm.errors import CorruptModel, UnsupportedModel
+from llm.errors import CorruptModel, InvalidRequest, MissingPackage, UnsupportedModel
 from llm.messages import ImagePart
 from llm.vision.picture import for_model
 
 REMEMBERED_PROMPTS = 4
 """For how many prompts pictures stay processed: a prompt is made several times before it is answered."""
+
+_TYPES = ("mm_token_type_ids", "token_type_ids")
+_OF_THE_TEXT = ("input_ids", "attention_mask", *_TYPES)
 
 
 class PictureTokenizer(HFSpanTokenizer):
@@ -37,6 +42,7 @@ class PictureTokenizer(HFSpanTokenizer):
         self.processor = processor
         self.chat_template = self.chat_template or processor.chat_template or ""
         self.image_tag: str = processor.image_token
+        self._lock = threading.Lock()
         self._processed = lru_cache(maxsize=REMEMBERED_PROMPTS)(self._process)
 
     def encode_spans(self, spans: Sequence[Span]) -> list[tuple[int, str, Span]]:
@@ -48,12 +54,15 @@ class PictureTokenizer(HFSpanTokenizer):
         pictures = _pictures(spans)
         if not pictures:
             return {}
-        inputs = dict(self._processed(pictures)[0])
-        if self.processor.return_mm_token_type_ids:
-            ids = [token_id for token_id, _, _ in self.encode_spans(spans)]
-            inputs["mm_token_type_ids"] = _tensor(self.processor.create_mm_token_type_ids([ids]))
-        unused = set(self.processor.unused_input_names)
-        return {name: value for name, value in inputs.items() if name not in unused}
+        inputs, _ = self._processed(pictures)
+        ids = [token_id for token_id, _, _ in self.encode_spans(spans)]
+        kept = {}
+        for name, value in inputs.items():
+            if name not in _OF_THE_TEXT:
+                kept[name] = value
+            elif name in _TYPES and self.processor.return_mm_token_type_ids:  # which of the ids are pictures
+                kept[name] = _tensor(self.processor.create_mm_token_type_ids([ids]))
+        return kept
 
     def _expanded(self, spans: Sequence[Span]) -> list[Span]:
         pictures = _pictures(spans)
@@ -63,14 +72,19 @@ class PictureTokenizer(HFSpanTokenizer):
         return [span if span.image is None else replace(span, text=next(texts)) for span in spans]
 
     def _process(self, pictures: tuple[ImagePart, ...]) -> tuple[Mapping[str, Any], list[str]]:
-        """Inputs of all pictures together, and the text that stands for each."""
+        """Inputs of all pictures together, and the text that stands for each, as the processor's own call has them.
+
+        Raises:
+            InvalidRequest: the processor refuses a picture, for one that is too narrow.
+        """
         images = [for_model(part) for part in pictures]
-        # Models that take pictures in rows by text (SmolVLM, Gemma 3) nest them; one prompt is one row.
-        images = self.processor.prepare_inputs_layout(images=images, text="")[0]
-        defaults = self.processor._merge_kwargs(tokenizer_init_kwargs=self.tokenizer.init_kwargs)
-        arguments = {**defaults["images_kwargs"], "return_tensors": "pt"}
-        processed, texts = self.processor._process_images(images, **arguments)
-        return dict(processed), texts
+        text = "\n".join([self.image_tag] * len(images))
+        with self._lock:
+            try:
+                inputs = self.processor(images=images, text=[text], return_tensors="pt")
+            except ValueError as error:
+                raise InvalidRequest(detail=str(error)) from error
+            return dict(inputs), self.processor.replacements
 
 
 def load_tokenizer(folder: Path, config: Mapping[str, Any], stop_ids: frozenset[int]) -> PictureTokenizer:
@@ -78,6 +92,7 @@ def load_tokenizer(folder: Path, config: Mapping[str, Any], stop_ids: frozenset[
 
     Raises:
         CorruptModel: the processor's files are missing or damaged.
+        MissingPackage: the processor wants one that is not installed.
         UnsupportedModel: transformers has no processor for this kind of model.
     """
     from transformers import AutoImageProcessor
@@ -91,6 +106,8 @@ def load_tokenizer(folder: Path, config: Mapping[str, Any], stop_ids: frozenset[
     try:
         image_processor = AutoImageProcessor.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         return PictureTokenizer(_processor(name, folder, image_processor, tokenizer), stop_ids)
+    except ImportError as error:
+        raise MissingPackage(package=_package(error)) from error
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CorruptModel(path=str(folder), detail=f"no usable picture processor ({error})") from error
 
@@ -116,11 +133,23 @@ def _processor(name: str, folder: Path, image_processor: Any, tokenizer: Any) ->
 
 
 def _without_video(name: str) -> Any:
-    """The class, with the check left out that every one of its parts is there."""
+    """The class, without the check that every one of its parts is there; it keeps what it put for each picture."""
     import transformers
 
     cls = getattr(transformers, name)
-    return type(name, (cls,), {"check_argument_for_proper_class": lambda self, argument, value: None})
+
+    def process_images(self: Any, images: Any, **arguments: Any) -> Any:
+        processed, self.replacements = cls._process_images(self, images, **arguments)
+        return processed, self.replacements
+
+    own = {"check_argument_for_proper_class": lambda self, argument, value: None, "_process_images": process_images}
+    return type(name, (cls,), own)
+
+
+def _package(error: ImportError) -> str:
+    """The package that transformers asks for, out of its sentence."""
+    named = re.search(r"pip install ([\w.-]+)", str(error))
+    return named.group(1).rstrip(".") if named else str(error)
 
 
 def _pictures(spans: Sequence[Span]) -> tuple[ImagePart, ...]:
