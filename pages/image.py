@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import streamlit as st
 
 from llm.catalogue.entry import ModelEntry
@@ -10,7 +12,7 @@ from llm.messages import ImagePart, Message, Part, TextPart
 from llm.runtime.answers import Request, answers
 from llm.settings import GenerationSettings
 from llm.store import Conversation, StoredMessage
-from llm.vision.picture import EXTENSIONS
+from llm.vision.picture import EXTENSIONS, MAX_BYTES
 from ui import image_state as state
 from ui.chat_view import Actions, path_and_answer, show_path, stop_button, watch
 from ui.conversation_list import conversation_list, conversation_menu, current_conversation, open_conversation
@@ -79,15 +81,6 @@ def _ask_mode(conversation: Conversation | None, entry: ModelEntry | None) -> No
     if answer is not None:
         stop_button(answer)
     ready = entry is not None and where(entry) is not None
-    if entry is not None and ready:
-        st.chat_input(
-            t("image.placeholder"),
-            key="image_input",
-            accept_file="multiple",
-            file_type=EXTENSIONS,
-            on_submit=_ask_typed,
-            args=(conversation, entry),
-        )
     if not path:
         st.title(t("image.welcome"), anchor=False)
         st.markdown(t("image.welcome_text"))
@@ -100,6 +93,22 @@ def _ask_mode(conversation: Conversation | None, entry: ModelEntry | None) -> No
         ready_made(_ask, conversation, entry)
     said = [part for stored in path for part in stored.message.images]
     crop_panel([picture.part for picture in state.waiting()] + said[::-1])
+    if entry is not None and ready:
+        # At the window's bottom it keeps the page scrolled down, which would hide where a first visit begins.
+        with st.container() if not path else nullcontext():
+            _input(conversation, entry)
+
+
+def _input(conversation: Conversation | None, entry: ModelEntry) -> None:
+    st.chat_input(
+        t("image.placeholder"),
+        key="image_input",
+        accept_file="multiple",
+        file_type=EXTENSIONS,
+        max_upload_size=MAX_BYTES >> 20,
+        on_submit=_ask_typed,
+        args=(conversation, entry),
+    )
 
 
 def _request(conversation: Conversation, entry: ModelEntry) -> Request:

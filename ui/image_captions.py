@@ -6,7 +6,7 @@ import streamlit as st
 
 from llm.catalogue.lookup import entries, where
 from llm.errors import ModelError
-from llm.vision.picture import EXTENSIONS, take_in
+from llm.vision.picture import EXTENSIONS, MAX_BYTES, take_in
 from ui.i18n import explain, t
 
 
@@ -22,7 +22,7 @@ def captions() -> None:
     chosen = st.selectbox(
         t("image.captions_model"), list(here), format_func=lambda name: here[name].name, key="image_clip"
     )
-    file = st.file_uploader(t("image.which"), type=EXTENSIONS, key="image_clip_file")
+    file = st.file_uploader(t("image.which"), type=EXTENSIONS, max_upload_size=MAX_BYTES >> 20, key="image_clip_file")
     typed = st.text_area(t("image.captions_label"), t("image.captions_example"), key="image_clip_captions")
     lines = list(dict.fromkeys(line.strip() for line in typed.splitlines() if line.strip()))
     if not st.button(t("image.captions_run"), type="primary", key="image_clip_run"):

@@ -12,7 +12,7 @@ from llm.errors import ModelError
 from llm.events import TextDelta
 from llm.messages import user
 from llm.settings import GenerationSettings
-from llm.vision.picture import EXTENSIONS, take_in
+from llm.vision.picture import EXTENSIONS, MAX_BYTES, take_in
 from llm.vision.sheet import as_csv, as_excel
 from ui import image_state as state
 from ui.i18n import explain, t
@@ -24,7 +24,11 @@ def table(entry: ModelEntry | None) -> None:
     """Draws the form and the table. What has been answered stays when the page is left in between."""
     st.caption(t("image.table_intro"))
     files = st.file_uploader(
-        t("image.table_files"), type=EXTENSIONS, accept_multiple_files=True, key="image_table_files"
+        t("image.table_files"),
+        type=EXTENSIONS,
+        max_upload_size=MAX_BYTES >> 20,
+        accept_multiple_files=True,
+        key="image_table_files",
     )
     question = st.text_input(t("image.table_question"), t("image.ask_describe"), key="image_table_question")
     rows: dict[tuple[str, str, str], str] = st.session_state.setdefault(state.TABLE, {})

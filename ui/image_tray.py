@@ -9,11 +9,11 @@ import streamlit as st
 from llm.errors import ModelError
 from llm.messages import ImagePart
 from llm.vision.fetch import fetch
-from llm.vision.picture import EXTENSIONS, Picture, crop, fitted, open_kept, thumbnail
+from llm.vision.picture import EXTENSIONS, MAX_BYTES, Picture, crop, fitted, open_kept, thumbnail
 from ui import image_state as state
 from ui.i18n import explain, t
 
-COLUMNS = 4
+CARD_WIDTH = 156
 READY_MADE = ("describe", "read", "find", "chart")
 
 
@@ -25,6 +25,7 @@ def inputs(open_first: bool) -> None:
             t("image.upload"),
             type=EXTENSIONS,
             accept_multiple_files=True,
+            max_upload_size=MAX_BYTES >> 20,
             key=key,
             on_change=_take_files,
             args=(key,),
@@ -51,10 +52,9 @@ def tray() -> None:
     pictures = state.waiting()
     if not pictures:
         return
-    with st.container(border=True, key="image_tray"):
-        columns = st.columns(COLUMNS)
+    with st.container(border=True, horizontal=True, key="image_tray"):
         for index, picture in enumerate(pictures):
-            with columns[index % COLUMNS]:
+            with st.container(width=CARD_WIDTH, gap="xsmall"):
                 _card(index, picture)
 
 
