@@ -201,11 +201,13 @@ async def soak(url: str, pid: int, minutes: float, clients: int) -> bool:
     async with httpx.AsyncClient(timeout=600, limits=httpx.Limits(max_connections=None)) as client:
         await asyncio.gather(watch(), *(customer(client, number) for number in range(clients)))
     await asyncio.sleep(5)
-    # The prompt cache grows to its set size; a minute fills what this load keeps.
+    # The prompt cache grows to its set size, which is small here so that the first minute fills it.
     early = next(size for at, size in memory if at >= min(60, 60 * minutes / 3))
     late, stuck = resident_bytes(pid), active(url)
     print(f"{minutes:g} minutes, {clients} clients: {counts}")
     print(f"memory after a minute {early / 1e6:.0f} MB, at the end {late / 1e6:.0f} MB ({late / early - 1:+.1%})")
+    each = [next(size for at, size in memory if at >= 60 * minute) for minute in range(int(memory[-1][0] / 60) + 1)]
+    print("memory at each full minute, MB: " + " ".join(f"{size / 1e6:.0f}" for size in each))
     print(f"requests in work at the end: {stuck}")
     answer = httpx.post(
         f"{url}/v1/chat/completions", json={**body("after", 8), "stream": False, "stream_options": None}
@@ -232,7 +234,7 @@ def main() -> int:
     soaking = chosen.soak_minutes > 0
     settings = {
         "HEARTH_PARALLEL": "4" if soaking else str(SLOTS),
-        "HEARTH_PROMPT_CACHE_MIB": "64" if soaking else "1024",
+        "HEARTH_PROMPT_CACHE_MIB": "8" if soaking else "1024",
     }
     settings["HEARTH_QUEUE_LIMIT"] = "8" if soaking else "64"
     command = [sys.executable, "-m", "llm", "serve", "--port", str(ports[0])]

@@ -179,19 +179,22 @@ def conversation_of(call: Call) -> str:
     """
     headers: Mapping[bytes, bytes] = dict(call.headers)
     named = headers.get(CONVERSATION.encode())
-    opening: Any = named.decode("latin-1") if named else ""
-    if not named:
-        try:
-            body = json.loads(call.body or b"{}")
-            messages = body.get("messages") or []
-            first = next((i for i, m in enumerate(messages) if m.get("role") == "user"), len(messages))
-            opening = [body.get("model"), messages[: first + 1]]
-        except (ValueError, AttributeError, TypeError, RecursionError):
-            opening = ""
+    opening: Any = named.decode("latin-1") if named else _opening(call.body)
     if not opening:
         return ""
     text = json.dumps([opening, headers.get(b"authorization", b"").decode("latin-1")])
     return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()
+
+
+def _opening(body: bytes) -> Any:
+    """A conversation's model and its messages up to the first question; empty when there are none."""
+    try:
+        asked = json.loads(body or b"{}")
+        messages = asked.get("messages") or []
+        first = next((i for i, m in enumerate(messages) if m.get("role") == "user"), len(messages))
+        return [asked.get("model"), messages[: first + 1]] if messages else ""
+    except (ValueError, AttributeError, TypeError, RecursionError):
+        return ""
 
 
 app = Front.bind(Replica.bind())

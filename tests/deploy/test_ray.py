@@ -152,7 +152,7 @@ class Reader:
         how: dict[str, Any] = {"model": STARTER, "messages": ask("Tell a story."), "response_format": WORDS}
         try:
             api = cluster.client(self.conversation).chat.completions
-            for chunk in api.create(**how, max_tokens=120, stream=True):
+            for chunk in api.create(**how, max_tokens=200, stream=True):
                 self.text += chunk.choices[0].delta.content or ""
                 self.finish = chunk.choices[0].finish_reason
                 if self.text:
@@ -175,7 +175,7 @@ def test_killing_a_replica_loses_no_request_that_had_not_begun(cluster: Cluster)
         reading = [pool.submit(reader.read, cluster) for reader in readers]
         wait_until(lambda: any(reader.begun.is_set() for reader in readers[:3]), cluster)
         plain = [pool.submit(say, cluster, name) for name in (doomed[3], spared[3])]
-        wait_until(lambda: cluster.active(doomed[0]) == 4, cluster)
+        wait_until(lambda: cluster.active(doomed[0]) > 1, cluster)  # one is written, the others wait
         os.kill(victim, signal.SIGKILL)
         for one in reading:
             one.result(timeout=PATIENCE_S)
