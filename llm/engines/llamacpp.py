@@ -12,6 +12,7 @@ import json
 import queue
 import re
 import secrets
+import sys
 import threading
 import time
 import urllib.error
@@ -53,6 +54,8 @@ from llm.errors import (
     UnsupportedContent,
 )
 from llm.events import Alternative, FinishReason, Piece, Prompt, Token
+from llm.runtime.footprint import held_twice
+from llm.runtime.hardware import instruction_sets
 from llm.settings import GenerationSettings
 
 HEARTBEAT_S = 0.2
@@ -91,6 +94,8 @@ def load(entry: ModelEntry, path: Path, plan: LoadPlan, progress: LoadProgress) 
     params.cache_ram_mib = settings.prompt_cache_mib
     params.n_gpu_layers = 0 if plan.device == "cpu" else 999
     params.fit_params = False
+    if plan.device != "cuda" and sys.platform != "darwin" and held_twice(header.tensors, instruction_sets()):
+        params.load_mode = xllamacpp.llama_load_mode.LLAMA_LOAD_MODE_NONE  # reads the file instead of mapping it
     params.verbosity = 1  # errors; what else it says is for its own developers
     params.api_keys = [key]
     params.hostnames = ["127.0.0.1"]
@@ -108,7 +113,7 @@ def load(entry: ModelEntry, path: Path, plan: LoadPlan, progress: LoadProgress) 
         name = f"{path} with {mmproj.name}" if mmproj else str(path)
         raise _not_loaded(error, said.text, entry, name) from error
     progress("weights", 1, 1)
-    # The mapped weights are in memory after the warm-up, so the growth is all that the model takes.
+    # The weights, mapped or read, are in memory after the warm-up, so the growth is all that the model takes.
     grown = psutil.Process().memory_info().rss - before
     engine = LlamaCppEngine(server, key, path, context_tokens, max(grown, weight_bytes))
     if mmproj is not None:
@@ -184,7 +189,8 @@ class LlamaCppEngine:
         pieces: list[Piece] = []
         for run in _runs([*bos, *spans]):
             if run[0].image is not None:
-                pieces += [Piece(NO_TOKEN, IMAGE_TAG, "image")] * self._seeing().tokens_of(run[0].image)
+                count = self._seeing().tokens_of(run[0].image)
+                pieces += [Piece(NO_TOKEN, "" if place else IMAGE_TAG, "image") for place in range(count)]
             elif run[0].kind == "control":
                 pieces.append(Piece(self.special_tokens[run[0].text], run[0].text, "control"))
             else:

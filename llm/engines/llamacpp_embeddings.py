@@ -1,8 +1,9 @@
-"""Vectors of texts from GGUF weights. Weights are mapped, so beside an engine of the same file they cost nothing."""
+"""Vectors of texts from GGUF weights. The file is mapped as a rule: where an engine maps it too, it is held once."""
 
 from __future__ import annotations
 
 import secrets
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ from llm.catalogue import gguf
 from llm.config import config
 from llm.engines.base import Cancel
 from llm.errors import Cancelled, EmptyMessage, MessageTooLong, ModelError
+from llm.runtime.footprint import held_twice
+from llm.runtime.hardware import instruction_sets
 
 MAX_TOKENS = 2048
 _TOGETHER = 16
@@ -38,6 +41,8 @@ class Embedder:
         # A text is read in one piece, because a mean needs all of it.
         params.n_ctx = params.n_batch = params.n_ubatch = self.max_tokens
         params.fit_params = False
+        if sys.platform != "darwin" and held_twice(header.tensors, instruction_sets()):
+            params.load_mode = xllamacpp.llama_load_mode.LLAMA_LOAD_MODE_NONE
         params.verbosity = 1
         params.warmup = False
         params.api_keys = [secrets.token_urlsafe(32)]

@@ -16,7 +16,6 @@ from llm.catalogue.checkpoint import entry_of_folder
 from llm.catalogue.entry import ModelEntry, Shape
 from llm.catalogue.gguf import read_header
 from llm.catalogue.lookup import mmproj_of
-from llm.catalogue.lookup import mmproj_of
 from llm.config import config
 from llm.engines.base import LoadPlan
 from llm.runtime import footprint as fp
@@ -100,10 +99,7 @@ def estimate(
     shape = known.shape if known.shape.layers else fp.guessed_shape(known.parameters or known.size_bytes)
     exact = path is not None and bool(known.shape.layers)
     if entry.engine == "llamacpp":
-        found = _llamacpp(known, shape, plan, device, exact)
-        if device != "cpu":
-            return found
-        return replace(found, weights_bytes=found.weights_bytes + _repacked(known, path, machine))
+        return _llamacpp(known, shape, plan, device, exact)
     if entry.engine == "whisper":
         return _whisper(known, plan, path, device)
     if entry.task == "zero-shot-image":
@@ -118,13 +114,6 @@ def _llamacpp(known: ModelEntry, shape: Shape, plan: LoadPlan, device: Where, ex
     cells = context if config().parallel == 1 else 2 * context
     kv_bytes = cells * fp.kv_bytes_per_token(shape)
     return MemoryEstimate(known.size_bytes, kv_bytes, fp.llamacpp_activations(shape), device, "file", context, exact)
-
-
-def _repacked(known: ModelEntry, path: Path | None, machine: Hardware) -> int:
-    sets = machine.instruction_sets
-    if path is None:
-        return fp.guessed_repacked_bytes(known.size_bytes, known.quantisation, sets)
-    return sum(fp.repacked_bytes(read_header(part).tensors, sets) for part in _shards(path))
 
 
 def _whisper(known: ModelEntry, plan: LoadPlan, path: Path | None, device: Where) -> MemoryEstimate:
@@ -154,10 +143,13 @@ def _transformers(
     packed = precision == "file" and not known.size_bytes
     stored = ("int8" if "8" in known.quantisation else "int4") if packed else precision
     weights = known.size_bytes if stored == "file" else fp.transformers_weights(parameters, shape, stored, value_bytes)
+    activations = fp.transformers_activations(shape, value_bytes, context)
+    if precision == "int8" and device == "cpu":
+        activations += fp.int8_workspace(shape, context)
     return MemoryEstimate(
         weights,
         context * fp.kv_bytes_per_token(shape, value_bytes),
-        fp.transformers_activations(shape, value_bytes, context),
+        activations,
         device,
         precision,
         context,

@@ -20,12 +20,13 @@ from llm.runtime.hardware import Hardware
 from llm.runtime.memory import choices
 from llm.runtime.self_test import Speed
 
-LLAMACPP_LAYER_S = 60e-6
+LLAMACPP_LAYER_S = 125e-6
+"""About 25 operations, between which threads wait for each other for 5 microseconds."""
 TRANSFORMERS_LAYER_S = 1e-3
 CHOICE_S = 20e-9
 """For each entry of the vocabulary."""
 # Float32 operations for which unpacking and multiplying one weight takes as long.
-_OPERATIONS = 4.0
+_OPERATIONS = 5.3
 _TRANSFORMERS_OPERATIONS = {"float32": 2.0, "bfloat16": 4.0, "int8": 40.0, "int4": 60.0}
 
 

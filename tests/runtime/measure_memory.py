@@ -9,11 +9,15 @@ from __future__ import annotations
 
 import gc
 import importlib
+import io
 import json
 import sys
+import tempfile
 import threading
 import time
+import wave
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -57,26 +61,39 @@ def warm(engine: str) -> None:
         Qwen2ForCausalLM(tiny)(torch.zeros((1, 4), dtype=torch.long))
 
 
-def answer(name: str, engine: object, prompt_tokens: int) -> None:
+def answer(name: str, engine: Any, prompt_tokens: int) -> None:
+    {"whisper": transcribe, "clip": rank}.get(name, generate)(engine, prompt_tokens)
+
+
+def transcribe(engine: Any, _: int) -> None:
+    """100 seconds of noise: several windows at once."""
+    import numpy as np
+
+    from llm.speech.options import SpeechOptions
+    from llm.speech.transcriber import Recording
+
+    with tempfile.NamedTemporaryFile(suffix=".wav", delete=False) as file, wave.open(file, "wb") as out:
+        out.setnchannels(1)
+        out.setsampwidth(2)
+        out.setframerate(16000)
+        noise = np.random.default_rng(0).normal(0, 3000, 16000 * 100).astype(np.int16)
+        out.writeframes(noise.tobytes())
+    list(engine.transcribe(Recording(file.name, "noise"), SpeechOptions(vad_filter=False)))
+    Path(file.name).unlink()
+
+
+def rank(engine: Any, _: int) -> None:
+    from PIL import Image
+
+    from llm.messages import ImagePart
+
+    picture = io.BytesIO()
+    Image.effect_noise((800, 600), 50).convert("RGB").save(picture, "PNG")
+    engine.rank(ImagePart(picture.getvalue()), ["a picture"] * 8)
+
+
+def generate(engine: Any, prompt_tokens: int) -> None:
     from llm.engines.base import Cancel
-
-    if name == "whisper":
-        import tempfile
-        import wave
-
-        import numpy as np
-
-        from llm.speech.options import SpeechOptions
-        from llm.speech.transcriber import Recording
-
-        with tempfile.NamedTemporaryFile(suffix=".wav", delete=False) as file, wave.open(file, "wb") as out:
-            out.setnchannels(1)
-            out.setsampwidth(2)
-            out.setframerate(16000)
-            noise = np.random.default_rng(0).normal(0, 3000, 16000 * 100).astype(np.int16)
-            out.writeframes(noise.tobytes())
-        list(engine.transcribe(Recording(file.name, "noise"), SpeechOptions(vad_filter=False)))
-        return
     from llm.events import Piece, Prompt
     from llm.settings import GenerationSettings
 

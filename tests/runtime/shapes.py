@@ -152,6 +152,29 @@ def write_checkpoint(folder: Path, size: Size) -> Path:
     return folder
 
 
+def write_clip(folder: Path, size: Size) -> Path:
+    """A CLIP whose two encoders are of this size, with a tokenizer of whole words."""
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel, PreTrainedTokenizerFast
+
+    encoder = {
+        "hidden_size": size.hidden,
+        "intermediate_size": size.intermediate,
+        "num_hidden_layers": size.layers,
+        "num_attention_heads": size.heads,
+    }
+    text = {**encoder, "vocab_size": size.vocab, "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
+    config = CLIPConfig(text_config=text, vision_config={**encoder, "patch_size": 32}, projection_dim=512)
+    CLIPModel(config).save_pretrained(folder)
+    words = Tokenizer(models.WordLevel({"[PAD]": 0, "[UNK]": 1, "[END]": 2, "a": 3, "picture": 4}, unk_token="[UNK]"))
+    words.pre_tokenizer = pre_tokenizers.Whitespace()
+    PreTrainedTokenizerFast(
+        tokenizer_object=words, pad_token="[PAD]", unk_token="[UNK]", eos_token="[END]", model_max_length=77
+    ).save_pretrained(folder)
+    CLIPImageProcessor().save_pretrained(folder)
+    return folder
+
+
 def write_whisper(folder: Path, size: Size, like: Path) -> Path:
     """A Whisper of this size in CTranslate2's layout; vocabulary, tokenizer and settings are `like`'s."""
     from ctranslate2.converters.transformers import WhisperLoader

@@ -11,10 +11,8 @@ from typing import Any
 
 import pytest
 
-from llm.catalogue.lookup import find
-from llm.config import config
-from llm.sources import fetch
-from tests.runtime.shapes import Size, write_checkpoint, write_gguf, write_whisper
+from tests.conftest import fetched
+from tests.runtime.shapes import Size, write_checkpoint, write_clip, write_gguf, write_whisper
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = Size(layers=8, hidden=512, heads=8, kv_heads=2, intermediate=1408, vocab=8192)
@@ -40,7 +38,7 @@ def measured(engine: str, path: Path, precision: str = "auto", context: int = 0,
     done = subprocess.run(
         [sys.executable, "-m", "tests.runtime.measure_memory"],
         input=json.dumps(asked), text=True, capture_output=True, timeout=280, check=False, cwd=ROOT,
-        env={**os.environ, "OMP_NUM_THREADS": "2", "HEARTH_THREADS": "2"},
+        env={**os.environ, "OMP_NUM_THREADS": "1", "HEARTH_THREADS": "1"},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
@@ -49,7 +47,8 @@ def measured(engine: str, path: Path, precision: str = "auto", context: int = 0,
 
 def check(found: dict[str, Any]) -> None:
     error = found["estimated"] / found["peak"] - 1
-    print(f"estimated {found['estimated'] >> 20} MiB, measured {found['peak'] >> 20} MiB, {error:+.1%}")
+    test = os.environ["PYTEST_CURRENT_TEST"].split("::")[-1].split(" ")[0]
+    print(f"{test}: estimated {found['estimated'] >> 20} MiB, measured {found['peak'] >> 20} MiB, {error:+.1%}")
     assert abs(error) < 0.15, found
 
 
@@ -87,22 +86,14 @@ def test_deep_checkpoint(deep_checkpoint: Path, precision: str, context: int) ->
     check(measured("transformers", deep_checkpoint, precision, context, context - 40))
 
 
-@pytest.mark.parametrize(("precision", "context"), [("float32", 512), ("int4", 256)])
+@pytest.mark.parametrize(("precision", "context"), [("float32", 512), ("int8", 256), ("int4", 256)])
 def test_wide_checkpoint(wide_checkpoint: Path, precision: str, context: int) -> None:
     check(measured("transformers", wide_checkpoint, precision, context, context - 40))
 
 
 @pytest.fixture(scope="module")
 def whisper_base() -> Path:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("HEARTH_HOME", raising=False)
-        if cache := os.environ.get("HEARTH_TEST_CACHE"):
-            patch.setenv("HEARTH_HOME", cache)
-        config.cache_clear()
-        try:
-            return fetch(find("faster-whisper-base"))
-        finally:
-            config.cache_clear()
+    return fetched("faster-whisper-base")
 
 
 @pytest.mark.parametrize("precision", ["int8", "float32"])
@@ -112,3 +103,7 @@ def test_whisper_base(whisper_base: Path, precision: str) -> None:
 
 def test_whisper_of_another_width(whisper_base: Path, tmp_path: Path) -> None:
     check(measured("whisper", write_whisper(tmp_path / "whisper", NARROW_WHISPER, whisper_base), "int8"))
+
+
+def test_clip(tmp_path: Path) -> None:
+    check(measured("clip", write_clip(tmp_path / "clip", WIDE)))
