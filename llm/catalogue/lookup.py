@@ -11,7 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from llm.catalogue import caches, checkpoint, gguf
-from llm.catalogue.entry import ModelEntry
+from llm.catalogue.entry import Ability, ModelEntry
 from llm.catalogue.toml_file import read_entries, write_entries
 from llm.config import config
 from llm.errors import CorruptModel, UnknownModel, UnsupportedModel
@@ -129,7 +129,7 @@ def with_mmproj(entry: ModelEntry, file: Path) -> ModelEntry:
         detail = f"its pictures are {header.picture_width} wide, and {entry.name} reads {entry.shape.hidden}"
         raise UnsupportedModel(path=str(file), detail=detail)
     size = gguf.read_header(entry.path).size_bytes + header.size_bytes
-    abilities = entry.abilities | {"image"}
+    abilities: frozenset[Ability] = frozenset({*entry.abilities, "image"})
     return replace(entry, task="vision", abilities=abilities, size_bytes=size, mmproj=str(file.resolve()))
 
 
