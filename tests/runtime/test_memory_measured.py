@@ -20,10 +20,7 @@ DEEP = Size(layers=12, hidden=1024, heads=16, kv_heads=4, intermediate=2816, voc
 WIDE = Size(layers=6, hidden=1536, heads=12, kv_heads=12, intermediate=4096, vocab=32000)
 NARROW_WHISPER = Size(layers=4, hidden=384, heads=6, kv_heads=6, intermediate=1536)
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(sys.platform != "linux", reason="resident memory is counted differently elsewhere"),
-]
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="resident memory is counted differently elsewhere")
 
 
 def measured(engine: str, path: Path, precision: str = "auto", context: int = 0, prompt: int = 0) -> dict[str, Any]:
@@ -81,11 +78,13 @@ def wide_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_checkpoint(tmp_path_factory.mktemp("wide") / "model", WIDE)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("precision", "context"), [("float32", 1024), ("bfloat16", 384), ("int8", 256), ("int4", 256)])
 def test_deep_checkpoint(deep_checkpoint: Path, precision: str, context: int) -> None:
     check(measured("transformers", deep_checkpoint, precision, context, context - 40))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("precision", "context"), [("float32", 512), ("int8", 256), ("int4", 256)])
 def test_wide_checkpoint(wide_checkpoint: Path, precision: str, context: int) -> None:
     check(measured("transformers", wide_checkpoint, precision, context, context - 40))
@@ -96,14 +95,17 @@ def whisper_base() -> Path:
     return fetched("faster-whisper-base")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["int8", "float32"])
 def test_whisper_base(whisper_base: Path, precision: str) -> None:
     check(measured("whisper", whisper_base, precision))
 
 
+@pytest.mark.slow
 def test_whisper_of_another_width(whisper_base: Path, tmp_path: Path) -> None:
     check(measured("whisper", write_whisper(tmp_path / "whisper", NARROW_WHISPER, whisper_base), "int8"))
 
 
+@pytest.mark.slow
 def test_clip(tmp_path: Path) -> None:
     check(measured("clip", write_clip(tmp_path / "clip", WIDE)))
