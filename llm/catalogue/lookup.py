@@ -199,7 +199,7 @@ def installed() -> list[ModelEntry]:
 def add(entry: ModelEntry) -> None:
     """Keeps a model of the user's own; one of the same id is replaced."""
     kept = [known for known in own_entries() if known.id != entry.id]
-    write_entries(config().home / "models.toml", [*kept, entry])
+    _write([*kept, entry])
 
 
 def forget(model_id: str) -> bool:
@@ -207,8 +207,13 @@ def forget(model_id: str) -> bool:
     before = own_entries()
     kept = [entry for entry in before if entry.id != model_id]
     if len(kept) < len(before):
-        write_entries(config().home / "models.toml", kept)
+        _write(kept)
     return len(kept) < len(before)
+
+
+def _write(own: Sequence[ModelEntry]) -> None:
+    write_entries(config().home / "models.toml", own)
+    _read.cache_clear()  # two changes within a file system's tick have the same time
 
 
 def _stamp(path: Path) -> int:
