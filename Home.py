@@ -11,7 +11,9 @@ else:  # the server imports it
     from llm.runtime.logs import setup_logging
     from ui.routes import routes
     from ui.shell import own_navigation
+    from ui.warm_up import warm_up
 
     setup_logging()
     own_navigation()
+    warm_up()
     app = st.App(__file__, routes=routes())

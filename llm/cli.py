@@ -159,8 +159,8 @@ def serve(
     """
     import uvicorn
 
+    from llm.api.addresses import is_loopback
     from llm.api.app import create_api
-    from llm.api.guard import is_loopback
     from llm.api.keys import Keys
 
     server = uvicorn.Server(uvicorn.Config(create_api(host), host=host, port=port, access_log=False, log_level="info"))

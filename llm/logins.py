@@ -14,6 +14,7 @@ import secrets
 import threading
 import time
 from dataclasses import dataclass, field
+from functools import cache
 
 from filelock import FileLock
 
@@ -51,7 +52,10 @@ def known() -> dict[str, str]:
     return found
 
 
-_NOBODY = hashed("nobody", b"a name unknown..")
+@cache
+def _nobody() -> str:
+    """What a name that nobody has is checked against, so that it takes as long as a wrong password."""
+    return hashed("nobody", b"a name unknown..")
 
 
 @dataclass(slots=True)
@@ -73,7 +77,7 @@ class Door:
             if self.wait_s(name):
                 return False
             logins = known()
-            stored = logins.get(name, _NOBODY)
+            stored = logins.get(name, _nobody())
             salt = base64.b64decode(stored.split("$")[1])
             right = hmac.compare_digest(hashed(password, salt), stored) and name in logins
             if right:

@@ -37,7 +37,7 @@ def own_api() -> None:
 
 def _address() -> str:
     """Where the visitor reaches this server."""
-    here = urlsplit(st.context.url or "")
+    here = urlsplit(str(st.context.url or ""))
     return f"{here.scheme}://{here.netloc}" if here.netloc else f"http://127.0.0.1:{st.get_option('server.port')}"
 
 

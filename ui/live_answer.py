@@ -13,17 +13,20 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from llm.events import Event, Progress, TextDelta, ThinkingDelta
+from llm.runtime.hardware import hardware
 from ui.answer_markdown import as_markdown, settled_length
 from ui.i18n import t
 
 if TYPE_CHECKING:
     from streamlit.delta_generator import DeltaGenerator
 
-DRAW_EVERY_S = 0.3
+DRAW_EVERY_S = 0.25
 """Also how soon a press of Stop is noticed: Streamlit looks for it when something is drawn."""
-DRAW_LONG_EVERY_S = 0.5
+DRAW_SHARED_EVERY_S = 0.65
+FEW_CORES = 4
+"""With so few, a browser on this machine takes its time from the model, so that it has to draw less often."""
 LONG_CHARACTERS = 3000
-"""A last part of this length (a long table, a long program) is redrawn only every DRAW_LONG_EVERY_S."""
+"""A last part of this length (a long table, a long program) is redrawn half as often."""
 PARTS_PER_GROUP = 16
 
 
@@ -42,7 +45,8 @@ class LiveAnswer:
         self.text = ""
         self.thinking = ""
         self._drawn_at = 0.0
-        self._pause_s = DRAW_EVERY_S
+        self._every_s = DRAW_SHARED_EVERY_S if hardware().usable_cores <= FEW_CORES else DRAW_EVERY_S
+        self._pause_s = self._every_s
         self._drawn_length = 0
         self._key = key
         root = st.container(key=key)
@@ -95,7 +99,7 @@ class LiveAnswer:
         self._drawn_at = time.monotonic()
         if newest is not None:
             long = min(1.0, newest.growing_length / LONG_CHARACTERS)
-            self._pause_s = DRAW_EVERY_S + long * (DRAW_LONG_EVERY_S - DRAW_EVERY_S)
+            self._pause_s = self._every_s * (1 + long)
 
 
 class _GrowingMarkdown:

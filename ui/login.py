@@ -48,7 +48,7 @@ def leave() -> None:
 def _known_here() -> bool:
     """Whether the visitor gave a password in this session, or shows a pass from one before."""
     if OWNER not in st.session_state and _LEFT not in st.session_state:
-        name = logins.holder(st.context.cookies.get(COOKIE, ""))
+        name = logins.holder(str(st.context.cookies.get(COOKIE, "")))
         if name:
             _enter(name)
     return OWNER in st.session_state

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import streamlit as st
 
-from llm.store import Store, store
+if TYPE_CHECKING:
+    from llm.store import Store
 
 LANGUAGE = "app.language"
 OWNER = "app.owner"
@@ -21,4 +24,6 @@ UNDER_HOOD = "app.under_hood"
 
 def kept() -> Store:
     """The store as this visitor sees it. Without a login everybody at this machine is one person."""
+    from llm.store import store  # the database's libraries take half a second, which Home need not wait for
+
     return store(st.session_state.get(OWNER, "local"))

@@ -12,7 +12,7 @@ from typing import Any
 
 import llm
 from llm.events import TextDelta
-from llm.messages import assistant, user
+from llm.messages import assistant, system, user
 from llm.settings import GenerationSettings
 from llm.store import store
 
@@ -25,6 +25,7 @@ class Jobs:
     def __init__(self, model: str) -> None:
         self.model = model
         self.handle = llm.load(model)
+        self._conversations = 0
 
     def prompt(self, words: str) -> list[int]:
         return list(self.handle.prompt([user(words)]).ids)
@@ -50,8 +51,9 @@ class Jobs:
         return {"tokens_per_s": total, "worst_first_s": max(times[0] for times in results)}
 
     def turns(self, count: int, tokens: int) -> dict[str, Any]:
-        """Seconds to the first token of each turn of one conversation."""
-        conversation, firsts = [], []
+        """Seconds to the first token of each turn of a conversation that was never held before."""
+        self._conversations += 1
+        conversation, firsts = [system(f"You help visitor {self._conversations}.")], []
         for number in range(count):
             conversation.append(user(f"Tell me something about {TOPICS[number % len(TOPICS)]}, please."))
             times, text = self._stream(conversation, tokens)

@@ -6,10 +6,13 @@ uvicorn.run(create_api("127.0.0.1"))                                            
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from starlette.routing import BaseRoute
+    from starlette.types import ASGIApp, Receive, Scope, Send
 
 __all__ = ["PATHS", "routes"]
 
@@ -25,8 +28,26 @@ def routes(address: str | None = None) -> list[BaseRoute]:
     """
     from starlette.routing import Route
 
-    from llm.api.app import create_api
-
     # A route keeps the whole path, where a mount would cut it; so the app is the same alone and beside pages.
-    api = create_api(address)
+    api = _WhenAsked(address)
     return [Route(path, api) for path in PATHS]
+
+
+class _WhenAsked:
+    """The API, made at its first request: FastAPI takes most of a second, which the first page need not wait for."""
+
+    def __init__(self, address: str | None) -> None:
+        self._address = address
+        self._lock = threading.Lock()
+        self._api: ASGIApp | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        api = self._api or await asyncio.to_thread(self._made)
+        await api(scope, receive, send)
+
+    def _made(self) -> ASGIApp:
+        from llm.api.app import create_api
+
+        with self._lock:
+            self._api = self._api or create_api(self._address)
+        return self._api

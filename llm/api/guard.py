@@ -7,7 +7,6 @@ rebinding") to get in.
 
 from __future__ import annotations
 
-import ipaddress
 import time
 from collections.abc import Mapping
 from urllib.parse import urlsplit
@@ -16,6 +15,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from llm.api.addresses import is_loopback
 from llm.api.errors import answer_to
 from llm.api.keys import Keys
 from llm.api.metrics import Metrics
@@ -102,16 +102,6 @@ class Guard:
             await send(message)
 
         return counted
-
-
-def is_loopback(address: str) -> bool:
-    """Whether an address or name can be reached from this machine only."""
-    if address == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(address.strip("[]").split("%")[0]).is_loopback
-    except ValueError:
-        return False
 
 
 def _foreign(headers: Headers) -> bool:

@@ -29,7 +29,7 @@ from llm.store import Meta, Store, Trace
 log = logging.getLogger(__name__)
 
 SAVE_EVERY_S = 1.0
-WATCH_EVERY_S = 0.2
+WATCH_EVERY_S = 0.25
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from llm.api.guard import is_loopback
+from llm.api.addresses import is_loopback
 from llm.api.keys import Keys
 from tests.api.conftest import PATIENCE_S, Served, free_port, serve_command, start, stop
 

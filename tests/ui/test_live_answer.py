@@ -14,7 +14,7 @@ ANSWER = (
 @pytest.fixture(autouse=True)
 def every_event_is_drawn(monkeypatch):
     monkeypatch.setattr(live_answer, "DRAW_EVERY_S", 0)
-    monkeypatch.setattr(live_answer, "DRAW_LONG_EVERY_S", 0)
+    monkeypatch.setattr(live_answer, "DRAW_SHARED_EVERY_S", 0)
 
 
 def script(answer: str, upto: int, finish: bool, thinking: str = "") -> None:
