@@ -42,12 +42,13 @@ class _WhenAsked:
         self._api: ASGIApp | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        api = self._api or await asyncio.to_thread(self._made)
+        api = self._api if self._api is not None else await asyncio.to_thread(self._made)
         await api(scope, receive, send)
 
     def _made(self) -> ASGIApp:
         from llm.api.app import create_api
 
         with self._lock:
-            self._api = self._api or create_api(self._address)
-        return self._api
+            if self._api is None:
+                self._api = create_api(self._address)
+            return self._api
