@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 import streamlit as st
 
-from llm.api.guard import is_loopback
+from llm.api.addresses import is_loopback
 from llm.api.keys import KeyInfo, Keys
 from llm.config import config
 from llm.errors import ModelError

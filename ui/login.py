@@ -6,7 +6,7 @@ import streamlit as st
 from streamlit.navigation.page import StreamlitPage
 
 from llm import logins
-from llm.api.guard import is_loopback
+from llm.api.addresses import is_loopback
 from ui.i18n import t
 from ui.remember import remember
 from ui.state import OWNER
