@@ -21,8 +21,8 @@ def test_a_password_is_asked_once_and_logging_out_forgets_it(open_page: Callable
     with AppServer(tmp_path / "home", env=logins_of, arguments=ELSEWHERE) as app:
         page = open_page()
         page.goto(app.url)
-        page.get_by_label("Name").fill("ann", timeout=SHOWN)
-        page.get_by_label("Password").fill("open sesame")
+        page.get_by_role("textbox", name="Name").fill("ann", timeout=SHOWN)
+        page.get_by_role("textbox", name="Password").fill("open sesame")
         page.get_by_role("button", name="Log in").click()
         leave = page.get_by_role("button", name="Log out")
         expect(leave).to_be_visible(timeout=SHOWN)
@@ -30,10 +30,10 @@ def test_a_password_is_asked_once_and_logging_out_forgets_it(open_page: Callable
         page.reload()
         expect(leave).to_be_visible(timeout=SHOWN)
         leave.click()
-        expect(page.get_by_label("Password")).to_be_visible(timeout=SHOWN)
+        expect(page.get_by_role("textbox", name="Password")).to_be_visible(timeout=SHOWN)
         page.wait_for_function("!document.cookie.includes('hearth_pass=')", timeout=SHOWN)
         page.reload()
-        expect(page.get_by_label("Password")).to_be_visible(timeout=SHOWN)
+        expect(page.get_by_role("textbox", name="Password")).to_be_visible(timeout=SHOWN)
         assert "open sesame" not in app.log
 
 

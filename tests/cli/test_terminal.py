@@ -121,7 +121,10 @@ def test_messages_of_several_lines(typed: list[str]) -> None:
     assert read() == "all here"
 
 
-def test_a_picture_must_be_one(home_with_starter: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_picture_must_be_one(
+    home_with_starter: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO(""))
     no_picture = tmp_path / "x.png"
     no_picture.write_text("words")
     assert main(["ask", "x", "--image", str(no_picture)]) == 1
