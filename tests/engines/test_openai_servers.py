@@ -110,7 +110,7 @@ def test_a_recording_is_transcribed_by_the_other_server(
     cancel.set()
     assert [event.reason for event in model.transcribe(spoken, SpeechOptions(), cancel)] == ["cancelled"]
     (tmp_path / "x.wav").write_bytes(b"no sound at all" * 99)
-    with pytest.raises(InvalidRequest, match="x.wav"):
+    with pytest.raises(InvalidRequest, match=r"x\.wav"):
         list(model.transcribe(tmp_path / "x.wav", SpeechOptions()))
 
 
