@@ -25,8 +25,8 @@ from llm.runtime.torch_build import torch_build
 Verdict: TypeAlias = Literal["fits", "fits_4bit", "too_big"]
 Where: TypeAlias = Literal["cpu", "cuda", "mps"]
 
-LLAMACPP_CONTEXT_TOKENS = 8192
-"""Context that the llama.cpp engine takes when none is asked for, if the model has as much."""
+DEFAULT_CONTEXT_TOKENS = 8192
+"""Context that the engines take when none is asked for, if the model has as much."""
 WHISPER_WINDOWS_CPU, WHISPER_WINDOWS_CUDA = 4, 16
 """Windows of 30 s that the Whisper engine decodes together."""
 CPU_RESERVE = 0.05
@@ -109,7 +109,7 @@ def estimate(
 
 
 def _llamacpp(known: ModelEntry, shape: Shape, plan: LoadPlan, device: Where, exact: bool) -> MemoryEstimate:
-    context = plan.context_tokens or min(known.context_tokens or LLAMACPP_CONTEXT_TOKENS, LLAMACPP_CONTEXT_TOKENS)
+    context = plan.context_tokens or min(known.context_tokens or DEFAULT_CONTEXT_TOKENS, DEFAULT_CONTEXT_TOKENS)
     # The engine shares one pool of twice the context between the answers that it writes at once.
     cells = context if config().parallel == 1 else 2 * context
     kv_bytes = cells * fp.kv_bytes_per_token(shape)
@@ -135,7 +135,7 @@ def _transformers(
         precision = "file"
     elif precision in ("auto", "file"):
         precision = _auto_precision(parameters, device, machine)
-    context = plan.context_tokens or known.context_tokens or 2048
+    context = plan.context_tokens or min(known.context_tokens or 2048, DEFAULT_CONTEXT_TOKENS)
     # What 8-bit and 4-bit weights are multiplied in, and what keys and values are kept in.
     value_bytes = 4 if device == "cpu" and precision in ("int8", "int4", "float32") else 2
     if precision == "float32":

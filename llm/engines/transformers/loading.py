@@ -27,7 +27,9 @@ log = logging.getLogger(__name__)
 
 # Where models write the longest text that they were made for.
 CONTEXT_KEYS = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length", "max_sequence_length", "n_ctx")
-DEFAULT_CONTEXT_TOKENS = 2048
+UNKNOWN_CONTEXT_TOKENS = 2048
+DEFAULT_CONTEXT_TOKENS = 8192
+"""At most so much by itself, as llama.cpp's engine: a model that could take 262,144 would seem to need 30 GB."""
 PREFIX_SHARE = 1 / 8
 MAX_PREFIX_BYTES = 4 * 2**30
 
@@ -144,7 +146,7 @@ def _refuse_unknown(path: Path, config: Mapping[str, Any]) -> None:
 
 def _start(entry: ModelEntry, model: Any, tokenizer: SpanTokenizer, plan: LoadPlan) -> TransformersEngine:
     settings = hearth_config()
-    context_tokens = plan.context_tokens or _context_tokens(model.config)
+    context_tokens = plan.context_tokens or min(_context_tokens(model.config), DEFAULT_CONTEXT_TOKENS)
     decoder = Decoder(model)
     policy = examine(model, decoder, settings.parallel)
     free = plans.free_bytes(plan.device)
@@ -166,7 +168,7 @@ def _context_tokens(config: Any) -> int:
         value = getattr(text_config, key, None)
         if isinstance(value, int) and value > 0:
             return value
-    return DEFAULT_CONTEXT_TOKENS
+    return UNKNOWN_CONTEXT_TOKENS
 
 
 def _stop_ids(path: Path, config: Mapping[str, Any]) -> frozenset[int]:
