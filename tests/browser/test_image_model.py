@@ -76,6 +76,10 @@ def test_a_photo_of_the_camera_waits_for_a_question(seeing_app: AppServer, brows
     page.locator(".st-key-image_camera_on label").first.click()
     button = page.get_by_test_id("stCameraInputButton")
     expect(button).to_be_enabled(timeout=30_000)
+    # Before its first frame the camera has no photo to give, and says nothing about it.
+    page.wait_for_function(
+        "document.querySelector('video')?.readyState === 4 && document.querySelector('video').videoWidth"
+    )
     button.click()
     expect(page.locator(".st-key-image_tray img")).to_be_visible(timeout=30_000)
     ask(page, COLOUR)
