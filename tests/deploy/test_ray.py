@@ -161,6 +161,7 @@ class Reader:
             self.error = error
 
 
+@pytest.mark.slow
 def test_killing_a_replica_loses_no_request_that_had_not_begun(cluster: Cluster) -> None:
     """Six streams and two plain questions; each replica writes one answer at a time, so the rest are waiting."""
     names = [f"story-{number}" for number in range(40)]
