@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import functools
 import http.server
@@ -18,6 +17,7 @@ from openai import AsyncOpenAI
 
 from llm.api.app import create_api
 from llm.vision import fetch
+from tests.own_loop import run
 from tests.vision.test_transformers_vision import picture
 from tests.vision.tiny_vlm import tiny_vlm
 
@@ -41,7 +41,7 @@ def asked(model: str, *urls: str, **values: Any) -> Any:
                 model=model, messages=messages, max_tokens=6, temperature=0, **values
             )
 
-    return asyncio.run(ask())
+    return run(ask())
 
 
 def data_url(seed: int) -> str:

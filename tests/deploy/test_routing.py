@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -12,6 +11,7 @@ from ray.exceptions import RayActorError
 from deploy.ray_app import Call, conversation_of
 from deploy.relay import Head, answered
 from deploy.routing import ranked
+from tests.own_loop import run
 
 PLACES = [str(number) for number in range(5)]
 TALKS = [f"talk-{number}" for number in range(1000)]
@@ -85,7 +85,7 @@ def received(*replicas: Replica) -> tuple[int, bytes]:
         head = await anext(parts)
         return head.status, b"".join([part async for part in parts])
 
-    return asyncio.run(all_of_it())
+    return run(all_of_it())
 
 
 def test_another_replica_answers_as_long_as_no_word_was_sent() -> None:
@@ -119,5 +119,5 @@ def test_a_client_that_leaves_ends_the_work() -> None:
         await anext(parts)
         await parts.aclose()  # type: ignore[attr-defined]
 
-    asyncio.run(leave())
+    run(leave())
     assert replica.cancelled
