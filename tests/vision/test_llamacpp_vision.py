@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from llm.events import Finished, PromptReady, TextDelta
 from llm.messages import Message, assistant, user
 from llm.runtime import handles
 from llm.settings import GenerationSettings
+from tests.vision.at_once import at_once
 from tests.vision.test_transformers_vision import Published, picture
 from tests.vision.tiny_vlm import tiny_vlm
 from tests.vision.to_gguf import to_gguf
@@ -124,16 +124,7 @@ def test_typed_tags_stay_text(model: Any) -> None:
 def test_several_at_once_get_their_own_answers(model: Any) -> None:
     asked = list(CONVERSATIONS.values())
     alone = [written(model, conversation) for conversation in asked]
-    together: dict[int, list[int]] = {}
-    threads = [
-        threading.Thread(target=lambda place=place: together.__setitem__(place, written(model, asked[place])))
-        for place in range(len(asked))
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
-    assert [together[place] for place in range(len(asked))] == alone
+    assert at_once(lambda conversation: written(model, conversation), asked) == alone
 
 
 def test_raw_prompts_go_on(model: Any) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from llm.events import Finished, PromptReady, TextDelta
 from llm.messages import ImagePart, Message, TextPart, assistant, user
 from llm.runtime.model import ChatModel
 from llm.settings import GenerationSettings
+from tests.vision.at_once import at_once
 from tests.vision.tiny_vlm import KINDS, TEMPLATE, tiny_vlm
 
 GREEDY = GenerationSettings(temperature=0, max_length=12, repetition_penalty=1.0)
@@ -170,16 +170,7 @@ def test_pictures_and_words_alone_at_once(pair: tuple[Any, Published]) -> None:
     model, published = pair
     asked = [ONE, [user("What is beside it?")], SEVERAL]
     alone = [published.answer(ONE), written(model, asked[1]), published.answer(SEVERAL)]
-    together: dict[int, list[int]] = {}
-    threads = [
-        threading.Thread(target=lambda place=place: together.__setitem__(place, written(model, asked[place])))
-        for place in range(len(asked))
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert [together[place] for place in range(len(asked))] == alone
+    assert at_once(lambda conversation: written(model, conversation), asked) == alone
 
 
 def test_a_picture_that_the_processor_refuses_is_told_of(pair: tuple[Any, Published]) -> None:
