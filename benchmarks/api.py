@@ -31,6 +31,8 @@ MODEL = "smollm2-135m-instruct-q4_1"
 STREAMS = (1, 4, 8, 16)
 SLOTS = 16
 CONTEXT_TOKENS = 8192
+LIMITS = httpx.Limits(max_connections=None, max_keepalive_connections=0)
+"""A connection for each request: llama.cpp's server closes one that it has streamed over."""
 THEMES = ("foxes", "harbours", "winter", "bread", "trains", "mountains", "clocks", "gardens")
 
 
@@ -120,7 +122,7 @@ def body(label: str, tokens: int) -> dict:
 async def round_of(url: str, streams: int, each: int, tokens: int, label: str) -> Heard:
     """`streams` clients, each asking `each` times in a row."""
     heard = Heard()
-    async with httpx.AsyncClient(timeout=300, limits=httpx.Limits(max_connections=None)) as client:
+    async with httpx.AsyncClient(timeout=300, limits=LIMITS) as client:
 
         async def several(number: int) -> None:
             for turn in range(each):
@@ -200,7 +202,7 @@ async def soak(url: str, pid: int, minutes: float, clients: int) -> bool:
             await asyncio.sleep(5)
             ran_s += min(time.monotonic() - begin, 6)
 
-    async with httpx.AsyncClient(timeout=600, limits=httpx.Limits(max_connections=None)) as client:
+    async with httpx.AsyncClient(timeout=600, limits=LIMITS) as client:
         await asyncio.gather(watch(), *(customer(client, number) for number in range(clients)))
     await asyncio.sleep(5)
     # The prompt cache grows to its set size, which is small here so that the first minute fills it.

@@ -144,7 +144,7 @@ def transformers_pipeline(words: bool) -> Callable[[Path], Result]:
         min_new_tokens=length,
         max_new_tokens=length,
     )
-    tokenizer = PreTrainedTokenizerFast(tokenizer_file=str(starter() / "tokenizer.json"))
+    tokenizer = PreTrainedTokenizerFast(tokenizer_file=str(starter() / "tokenizer.json"), pad_token="<|endoftext|>")
     recognise = pipeline(
         "automatic-speech-recognition",
         model=model,

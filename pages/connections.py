@@ -7,22 +7,12 @@ import streamlit as st
 from ui.connections_keys import own_api
 from ui.connections_servers import other_servers
 from ui.i18n import t
-
-SECTIONS = {"servers": other_servers, "api": own_api}
+from ui.sections import sections
 
 
 def page() -> None:
     st.title(t("connections.title"), anchor=False)
-    chosen = st.segmented_control(
-        t("connections.title"),
-        list(SECTIONS),
-        default="servers",
-        required=True,
-        key="connections.section",
-        format_func=lambda name: t(f"connections.section_{name}"),
-        label_visibility="collapsed",
-    )
-    SECTIONS[chosen or "servers"]()
+    sections("connections", {"servers": other_servers, "api": own_api})
 
 
 page()

@@ -6,6 +6,7 @@ import streamlit as st
 
 from ui import diagnostics_checks, diagnostics_live, diagnostics_more
 from ui.i18n import t
+from ui.sections import sections
 
 SECTIONS = {
     "checks": diagnostics_checks.draw,
@@ -19,17 +20,7 @@ SECTIONS = {
 def page() -> None:
     st.title(t("diagnostics.title"), anchor=False)
     st.markdown(t("diagnostics.subtitle"))
-    # One section at a time, so that nothing is read that nobody looks at.
-    chosen = st.segmented_control(
-        t("diagnostics.title"),
-        list(SECTIONS),
-        default="checks",
-        required=True,
-        key="diagnostics_section",
-        format_func=lambda name: t(f"diagnostics.tab_{name}"),
-        label_visibility="collapsed",
-    )
-    SECTIONS[chosen or "checks"]()
+    sections("diagnostics", SECTIONS)
 
 
 page()

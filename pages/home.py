@@ -6,8 +6,8 @@ import streamlit as st
 
 from llm.catalogue.lookup import installed
 from llm.config import config
+from llm.machine.hardware import disk, hardware
 from llm.runtime import handles
-from llm.runtime.hardware import disk, hardware
 from ui.i18n import t
 from ui.shell import PAGES, stem
 from ui.size import readable_bytes

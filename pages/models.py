@@ -12,30 +12,21 @@ from ui.models_here import on_this_machine
 from ui.models_loaded import loaded_models
 from ui.models_sources import source_settings
 from ui.models_table import catalogue
+from ui.sections import sections
 
-SECTIONS = ("catalogue", "here", "loaded", "add", "sources")
-SECTION = "models.section"
+SECTIONS = {
+    "catalogue": catalogue,
+    "here": on_this_machine,
+    "loaded": loaded_models,
+    "add": add_own,
+    "sources": source_settings,
+}
 
 
 def page() -> None:
     st.title(t("models.title"), anchor=False)
     _downloads()
-    section = st.segmented_control(
-        t("models.section"),
-        SECTIONS,
-        default="catalogue",
-        key=SECTION,
-        format_func=lambda name: t(f"models.section_{name}"),
-        label_visibility="collapsed",
-        required=True,
-    )
-    {
-        "catalogue": catalogue,
-        "here": on_this_machine,
-        "loaded": loaded_models,
-        "add": add_own,
-        "sources": source_settings,
-    }[section or "catalogue"]()
+    sections("models", SECTIONS)
 
 
 def _downloads() -> None:

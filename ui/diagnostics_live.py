@@ -8,8 +8,8 @@ from typing import Any
 
 import streamlit as st
 
-from llm.runtime.gpus import Gpu, read_gpus
-from llm.runtime.hardware import hardware
+from llm.machine.gpus import Gpu, read_gpus
+from llm.machine.hardware import hardware
 from ui.diagnostics_checks import plain
 from ui.i18n import t
 from ui.size import readable_bytes

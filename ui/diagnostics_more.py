@@ -9,7 +9,7 @@ import streamlit as st
 
 from llm.catalogue.lookup import entries, where
 from llm.config import config
-from llm.runtime.hardware import hardware
+from llm.machine.hardware import hardware
 from llm.runtime.logs import LEVELS, read_log
 from llm.runtime.predict import predictions
 from llm.runtime.probes import ProbeFailed, probe
@@ -131,7 +131,7 @@ def report() -> None:
         "json": (made.to_json(), "json", "application/json"),
     }
     chosen = st.segmented_control(
-        t("diagnostics.tab_report"),
+        t("diagnostics.section_report"),
         list(texts),
         default="markdown",
         required=True,

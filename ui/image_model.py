@@ -7,7 +7,7 @@ import streamlit as st
 from llm.catalogue.entry import ModelEntry
 from llm.catalogue.lookup import READER, entries, find, reader_entry, where
 from llm.errors import ModelError
-from llm.runtime.hardware import hardware
+from llm.machine.hardware import hardware
 from llm.runtime.suggestion import seeing_model
 from ui import image_state as state
 from ui.download import begin_download

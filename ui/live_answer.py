@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from llm.events import Event, Progress, TextDelta, ThinkingDelta
-from llm.runtime.hardware import hardware
+from llm.machine.hardware import hardware
 from ui.answer_markdown import as_markdown, settled_length
 from ui.i18n import t
 

@@ -10,8 +10,8 @@ import streamlit as st
 from llm.catalogue import lookup
 from llm.catalogue.entry import ModelEntry
 from llm.errors import ModelError
+from llm.machine.hardware import hardware
 from llm.runtime.acceptance import check_runs, with_sampling
-from llm.runtime.hardware import hardware
 from llm.runtime.memory import choices, verdict
 from llm.sources import jobs
 from llm.sources.inspect import entry_of_hub

@@ -16,8 +16,8 @@ def _prepare() -> None:
         from streamlit.string_util import is_emoji
 
         from llm.catalogue.lookup import installed
+        from llm.machine.hardware import hardware
         from llm.runtime import handles
-        from llm.runtime.hardware import hardware
 
         is_emoji("🔥")  # compiles an expression of all emojis, for the page's icon
         hardware()

@@ -9,10 +9,10 @@ from typing import Any
 
 from llm.catalogue.entry import ModelEntry
 from llm.engines.base import LoadPlan, LoadProgress, MemoryUse
+from llm.engines.use import UseCount
 from llm.errors import CorruptModel, MissingPackage
 from llm.messages import ImagePart
 from llm.runtime.advice import explaining_memory
-from llm.runtime.use import UseCount
 from llm.vision.picture import for_model
 
 

@@ -12,7 +12,6 @@ import json
 import queue
 import re
 import secrets
-import sys
 import threading
 import time
 import urllib.error
@@ -41,6 +40,7 @@ from llm.engines.base import (
     Span,
     Waiting,
 )
+from llm.engines.llamacpp_server import parameters
 from llm.engines.llamacpp_vision import IMAGE_TAG, NO_TOKEN, Eyes, give_eyes
 from llm.engines.native_output import Overheard
 from llm.engines.pieces import pieces_of_run
@@ -48,14 +48,11 @@ from llm.errors import (
     CorruptModel,
     InvalidRequest,
     MessageTooLong,
-    MissingPackage,
     ModelError,
     OutOfMemory,
     UnsupportedContent,
 )
 from llm.events import Alternative, FinishReason, Piece, Prompt, Token
-from llm.runtime.footprint import held_twice
-from llm.runtime.hardware import instruction_sets
 from llm.settings import GenerationSettings
 
 HEARTBEAT_S = 0.2
@@ -77,15 +74,11 @@ def load(entry: ModelEntry, path: Path, plan: LoadPlan, progress: LoadProgress) 
     mmproj = mmproj_of(entry, path)
     weight_bytes = header.tensor_bytes + (gguf.read_header(mmproj).tensor_bytes if mmproj else 0)
     progress("weights", 0, 1)
-    try:
-        import xllamacpp
-    except ImportError as error:
-        raise MissingPackage(package="xllamacpp") from error
     settings = config()
     context_tokens = plan.context_tokens or min(header.context_tokens or DEFAULT_CONTEXT_TOKENS, DEFAULT_CONTEXT_TOKENS)
-    key = secrets.token_urlsafe(32)
-    params = xllamacpp.CommonParams()
-    params.model.path = str(path)
+    params, key = parameters(path, header, device=plan.device)
+    import xllamacpp
+
     params.n_parallel = settings.parallel
     # One pool of cells for all answers: a lone conversation may use its whole context, and what several
     # hold at once is bounded by twice that. What does not fit any more is kept in ordinary memory.
@@ -93,16 +86,7 @@ def load(entry: ModelEntry, path: Path, plan: LoadPlan, progress: LoadProgress) 
     params.n_ctx = context_tokens if settings.parallel == 1 else 2 * context_tokens
     params.cache_ram_mib = settings.prompt_cache_mib
     params.n_gpu_layers = 0 if plan.device == "cpu" else 999
-    params.fit_params = False
-    if plan.device != "cuda" and sys.platform != "darwin" and held_twice(header.tensors, instruction_sets()):
-        params.load_mode = xllamacpp.llama_load_mode.LLAMA_LOAD_MODE_NONE  # reads the file instead of mapping it
-    params.verbosity = 1  # errors; what else it says is for its own developers
-    params.api_keys = [key]
-    params.hostnames = ["127.0.0.1"]
     params.enable_chat_template = False
-    if settings.threads:
-        params.cpuparams.n_threads = settings.threads
-        params.cpuparams_batch.n_threads = settings.threads
     if mmproj is not None:
         give_eyes(params, mmproj, on_gpu=plan.device != "cpu")
     before = psutil.Process().memory_info().rss

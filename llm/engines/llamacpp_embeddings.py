@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import secrets
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from llm.catalogue import gguf
-from llm.config import config
 from llm.engines.base import Cancel
+from llm.engines.llamacpp_server import parameters
 from llm.errors import Cancelled, EmptyMessage, MessageTooLong, ModelError
-from llm.runtime.footprint import held_twice
-from llm.runtime.hardware import instruction_sets
 
 MAX_TOKENS = 2048
 _TOGETHER = 16
@@ -28,27 +24,18 @@ class Embedder:
     """
 
     def __init__(self, path: Path) -> None:
-        import xllamacpp
-
         header = gguf.read_header(path)
         pooled = f"{header.architecture}.pooling_type" in header.metadata
         self.max_tokens = min(header.context_tokens or MAX_TOKENS, MAX_TOKENS)
-        params = xllamacpp.CommonParams()
-        params.model.path = str(path)
+        params, _ = parameters(path, header)
+        import xllamacpp
+
         params.embedding = True
         params.pooling_type = xllamacpp.llama_pooling_type(_BY_FILE if pooled else _MEAN)
         params.n_parallel = 1
         # A text is read in one piece, because a mean needs all of it.
         params.n_ctx = params.n_batch = params.n_ubatch = self.max_tokens
-        params.fit_params = False
-        if sys.platform != "darwin" and held_twice(header.tensors, instruction_sets()):
-            params.load_mode = xllamacpp.llama_load_mode.LLAMA_LOAD_MODE_NONE
-        params.verbosity = 1
         params.warmup = False
-        params.api_keys = [secrets.token_urlsafe(32)]
-        params.hostnames = ["127.0.0.1"]
-        if config().threads:
-            params.cpuparams.n_threads = params.cpuparams_batch.n_threads = config().threads
         try:
             self._server = xllamacpp.Server(params)
         except RuntimeError as error:

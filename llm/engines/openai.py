@@ -18,6 +18,7 @@ from llm.catalogue.entry import ModelEntry
 from llm.config import config
 from llm.engines.base import Cancel, LoadPlan, LoadProgress, MemoryUse
 from llm.engines.openai_http import Call, Server, events, fetched, refusal
+from llm.engines.use import UseCount
 from llm.errors import EmptyMessage, RemoteFailed
 from llm.events import (
     Alternative,
@@ -47,7 +48,6 @@ from llm.messages import (
     messages_of,
     says_something,
 )
-from llm.runtime.use import UseCount
 from llm.settings import GenerationSettings
 
 _REASONS: dict[str, FinishReason] = {"stop": "stop", "length": "length", "tool_calls": "tool_calls"}

@@ -10,10 +10,10 @@ import tomllib
 from pathlib import Path
 
 from llm.config import config
+from llm.machine.gpus import nvidia_card_present, read_gpus
+from llm.machine.hardware import Disk, disk, hardware
 from llm.runtime.advice import gigabytes
 from llm.runtime.checks import Check, Examiner
-from llm.runtime.gpus import nvidia_card_present, read_gpus
-from llm.runtime.hardware import Disk, disk, hardware
 from llm.runtime.network import reach_all
 from llm.runtime.redact import hide_home
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import platform
 import sys
 
+from llm.machine.gpus import nvidia_card_present, read_gpus
+from llm.machine.hardware import has_mps, operating_system
 from llm.runtime.checks import Check, Examiner
-from llm.runtime.gpus import nvidia_card_present, read_gpus
-from llm.runtime.hardware import has_mps, operating_system
 from llm.runtime.packages import packages
 from llm.runtime.probes import ProbeFailed, probe
 from llm.runtime.torch_build import torch_build

@@ -22,10 +22,10 @@ from llm.catalogue.lookup import READER, find, where
 from llm.config import config
 from llm.engines.base import LoadedModel, LoadPlan, LoadProgress, MemoryUse
 from llm.errors import Busy, ModelNotThere
+from llm.machine.give_back import give_back
+from llm.machine.hardware import hardware
 from llm.runtime.acceptance import check_runs, with_sampling
 from llm.runtime.advice import is_out_of_memory, out_of_memory
-from llm.runtime.give_back import give_back
-from llm.runtime.hardware import hardware
 from llm.runtime.memory import available, estimate
 from llm.runtime.model import ChatModel
 from llm.runtime.room import Holding, plan_room

@@ -12,14 +12,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO, Literal, TypeAlias
 
+from llm.catalogue import footprint as fp
 from llm.catalogue.checkpoint import entry_of_folder
 from llm.catalogue.entry import ModelEntry, Shape
 from llm.catalogue.gguf import read_header
 from llm.catalogue.lookup import mmproj_of
 from llm.config import config
 from llm.engines.base import LoadPlan
-from llm.runtime import footprint as fp
-from llm.runtime.hardware import Hardware, hardware
+from llm.machine.hardware import Hardware, hardware
 from llm.runtime.torch_build import torch_build
 
 Verdict: TypeAlias = Literal["fits", "fits_4bit", "too_big"]

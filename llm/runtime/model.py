@@ -15,6 +15,7 @@ from llm import families
 from llm.catalogue.entry import ModelEntry
 from llm.config import config
 from llm.engines.base import Cancel, Engine, GeneratedToken, GenerationEnd, LoadPlan, MemoryUse, Waiting
+from llm.engines.use import UseCount
 from llm.errors import EmptyMessage, MessageTooLong, UnsupportedContent
 from llm.events import (
     Event,
@@ -34,7 +35,6 @@ from llm.families.template import template_spans
 from llm.messages import AudioPart, ImagePart, Message, MessageLike, messages_of, says_something
 from llm.runtime.advice import explaining_memory
 from llm.runtime.deltas import AnswerSplitter, bare_call
-from llm.runtime.use import UseCount
 from llm.settings import GenerationSettings
 
 SMALLEST_ANSWER_TOKENS = 64

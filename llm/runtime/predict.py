@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from llm.catalogue import footprint as fp
 from llm.catalogue.entry import ModelEntry, Shape
 from llm.catalogue.gguf import read_header
-from llm.runtime import footprint as fp
-from llm.runtime.hardware import Hardware
+from llm.machine.hardware import Hardware
 from llm.runtime.memory import choices
 from llm.runtime.self_test import Speed
 

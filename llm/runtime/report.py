@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from llm.machine.hardware import hardware
 from llm.runtime.checks import Check
-from llm.runtime.hardware import hardware
 from llm.runtime.packages import packages
 from llm.runtime.redact import redact
 

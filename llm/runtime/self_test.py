@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from llm.runtime.hardware import hardware
+from llm.machine.hardware import hardware
 
 READ_BYTES = 64 << 20
 """Per thread; several times any cache that a core has for itself."""

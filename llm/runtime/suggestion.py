@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from llm.catalogue.entry import ModelEntry
 from llm.catalogue.lookup import entries
-from llm.runtime.hardware import Hardware
+from llm.machine.hardware import Hardware
 from llm.runtime.memory import Choice, choices
 
 CONTEXT_TOKENS = 8192

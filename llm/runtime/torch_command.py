@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from llm.runtime.gpus import Gpu
+from llm.machine.gpus import Gpu
 
 # CUDA builds of torch: folder of the wheels -> CUDA version. https://pytorch.org/get-started/locally/
 _BUILDS = {"cu130": (13, 0), "cu126": (12, 6)}

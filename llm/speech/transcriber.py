@@ -81,6 +81,7 @@ def transcribe(
             for index, segment in found:
                 for placed in _placed(group[index], segment):
                     share = speech_share(group[index].speech, placed.start_s, placed.end_s)
+                    placed = placed if options.word_timestamps else replace(placed, words=())
                     yield marker(placed, share)
                     yield SpeechProgress(placed.end_s, end_s)
                     context = (context + " " + placed.text)[-_CONTEXT_CHARS:]
@@ -132,13 +133,13 @@ def _language(
 
 
 def _batches(cut: Iterable[Chunk], full: int) -> Iterator[list[Chunk]]:
-    """Chunks in groups that grow: one, two, then full ones, so that the first words appear soon."""
+    """Chunks in groups that grow: one, half of a full one, then full ones, so that the first words appear soon."""
     size, group = 1, []
     for chunk in cut:
         group.append(chunk)
         if len(group) == size:
             yield group
-            size, group = min(size * 2, full), []
+            size, group = full if size > 1 else max(1, full // 2), []
     if group:
         yield group
 

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from llm.machine.gpus import GpuProcess, GpuReading
+from llm.machine.hardware import Gpu
 from llm.runtime import doctor
 from llm.runtime.checks import Check, Examiner
-from llm.runtime.gpus import GpuProcess, GpuReading
-from llm.runtime.hardware import Gpu
 from ui import diagnostics_checks, diagnostics_live, diagnostics_more
 
 PAGE = str(Path(__file__).resolve().parents[2] / "pages" / "diagnostics.py")
@@ -32,7 +32,7 @@ def page(data_folder: Path, monkeypatch: pytest.MonkeyPatch) -> AppTest:
 
 
 def section(page: AppTest, name: str) -> AppTest:
-    page.session_state["diagnostics_section"] = name
+    page.session_state["diagnostics.section"] = name
     page.run()
     assert not page.exception, page.exception
     return page

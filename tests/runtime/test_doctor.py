@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from llm.machine.gpus import Gpu, GpuReading
+from llm.machine.hardware import Disk
 from llm.runtime import doctor, doctor_machine, doctor_software, network
 from llm.runtime.checks import Check, Examiner
-from llm.runtime.gpus import Gpu, GpuReading
-from llm.runtime.hardware import Disk
 from llm.runtime.packages import packages
 from llm.runtime.probes import ProbeFailed, probe
 from llm.runtime.report import Report

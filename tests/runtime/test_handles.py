@@ -13,8 +13,8 @@ import llm
 from llm.catalogue.entry import ModelEntry
 from llm.engines.base import LoadPlan
 from llm.errors import Busy, ModelNotThere, NotEnoughMemory, OutOfMemory, TooBig, UnknownModel
+from llm.machine.hardware import hardware
 from llm.runtime import handles
-from llm.runtime.hardware import hardware
 from tests.runtime.scripted import ScriptedEngine
 
 EMPTY_GGUF = struct.pack("<4sIQQ", b"GGUF", 3, 0, 0)

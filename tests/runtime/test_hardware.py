@@ -11,9 +11,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from llm.runtime.gpus import nvidia_card_present, read_gpus
-from llm.runtime.hardware import disk, hardware, has_mps, parse_cpuinfo
-from llm.runtime.limits import limits, usable_cpus
+from llm.machine.gpus import nvidia_card_present, read_gpus
+from llm.machine.hardware import disk, hardware, has_mps, parse_cpuinfo
+from llm.machine.limits import limits, usable_cpus
 
 GIB = 1 << 30
 
@@ -28,7 +28,7 @@ def put(root: Path, files: dict[str, str]) -> Path:
 
 def test_this_machine_is_read_without_torch_and_fast() -> None:
     code = (
-        "import sys, time; from llm.runtime.hardware import hardware; hardware(); b = time.perf_counter();"
+        "import sys, time; from llm.machine.hardware import hardware; hardware(); b = time.perf_counter();"
         "h = hardware(); print(time.perf_counter() - b, 'torch' in sys.modules, h.physical_cores, h.ram_total_bytes)"
     )
     root = Path(__file__).resolve().parents[2]
@@ -100,7 +100,7 @@ def test_no_limit_is_no_limit(tmp_path: Path) -> None:
 def test_a_process_limit_is_what_the_process_has() -> None:
     code = (
         f"import resource; resource.setrlimit(resource.RLIMIT_AS, ({2 * GIB}, {2 * GIB}));"
-        "from llm.runtime.hardware import hardware; h = hardware(); print(h.ram_total_bytes, h.ram_free_bytes, h.limit)"
+        "from llm.machine.hardware import hardware; h = hardware(); print(h.ram_total_bytes, h.ram_free_bytes, h.limit)"
     )
     root = Path(__file__).resolve().parents[2]
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True, cwd=root)
@@ -148,7 +148,7 @@ def test_a_card_without_driver_is_seen(tmp_path: Path) -> None:
 
 
 READ = (
-    "import dataclasses, json; from llm.runtime.gpus import read_gpus;"
+    "import dataclasses, json; from llm.machine.gpus import read_gpus;"
     "print(json.dumps(dataclasses.asdict(read_gpus())))"
 )
 
@@ -183,7 +183,7 @@ def test_a_library_without_driver_says_so(run_with_gpus) -> None:
 
 def test_reading_a_hundred_times_is_cheap(run_with_gpus) -> None:
     code = (
-        "import time; from llm.runtime.gpus import read_gpus; read_gpus(); b = time.perf_counter();"
+        "import time; from llm.machine.gpus import read_gpus; read_gpus(); b = time.perf_counter();"
         "[read_gpus() for _ in range(100)]; print(time.perf_counter() - b)"
     )
     assert float(run_with_gpus(code)) < 5

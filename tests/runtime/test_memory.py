@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from llm.catalogue.entry import ModelEntry, Shape
+from llm.catalogue.footprint import guessed_shape, kv_bytes_per_token, split_parameters, whisper_width
 from llm.catalogue.lookup import entries
 from llm.engines.base import LoadPlan
 from llm.errors import OutOfMemory, TooBig
+from llm.machine.hardware import Gpu, Hardware
 from llm.runtime.advice import check_fits, is_out_of_memory, out_of_memory, propose
-from llm.runtime.footprint import guessed_shape, kv_bytes_per_token, split_parameters, whisper_width
-from llm.runtime.hardware import Gpu, Hardware
 from llm.runtime.memory import available, choices, device_for, estimate, fits, verdict
 from llm.runtime.room import Holding, plan_room
 
@@ -209,7 +209,7 @@ from llm.catalogue.lookup import find
 from llm.engines.base import LoadPlan
 from llm.errors import OutOfMemory, TooBig
 from llm.runtime.advice import check_fits
-from llm.runtime.limits import THREADS_BYTES
+from llm.machine.limits import THREADS_BYTES
 entry, path = find("smollm2-135m-instruct-q4_1"), Path({str(starter_file)!r})
 limit = psutil.Process().memory_info().vms + THREADS_BYTES + 450_000_000
 resource.setrlimit(resource.RLIMIT_AS, (limit, limit))

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from llm.catalogue.lookup import entries, find
-from llm.runtime.hardware import hardware
+from llm.machine.hardware import hardware
 from llm.runtime.predict import predictions, tokens_per_s
 from llm.runtime.probes import probe
 from llm.runtime.self_test import Speed

@@ -21,8 +21,8 @@ import psutil
 import llm
 from llm.engines.base import LoadPlan
 from llm.errors import ModelError
+from llm.machine.limits import THREADS_BYTES
 from llm.runtime import handles
-from llm.runtime.limits import THREADS_BYTES
 from llm.settings import GenerationSettings
 
 MB = 10**6

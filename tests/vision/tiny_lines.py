@@ -10,9 +10,9 @@ from typing import Any
 
 import torch
 import transformers
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
+from tests.byte_level import byte_level_bpe
 from tests.vision.tiny_vlm import CORPUS
 
 TEXT = {
@@ -204,13 +204,7 @@ def tiny_line(kind: str, folder: Path) -> Path:
 
 
 def _tokenizer(line: Line) -> PreTrainedTokenizerFast:
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    trainer = trainers.BpeTrainer(vocab_size=330, initial_alphabet=alphabet, show_progress=False)
-    tokenizer.train_from_iterator(CORPUS * 3, trainer)
-    tokenizer.add_special_tokens([*line.tags, "<|turn|>", END])
+    tokenizer = byte_level_bpe(CORPUS * 3, 330, [*line.tags, "<|turn|>", END])
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         eos_token=END,

@@ -21,7 +21,6 @@ from pathlib import Path
 import numpy
 import torch
 from PIL import Image
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
     PreTrainedTokenizerFast,
     Qwen2VLConfig,
@@ -29,8 +28,9 @@ from transformers import (
 )
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
-TAGS = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>", "<|image_pad|>"]
-TAGS.append("<|video_pad|>")
+from tests.byte_level import byte_level_bpe
+from tests.vision.tiny_vlm import TAGS
+
 # Qwen2-VL's template without its default system prompt.
 TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{% if message['content'] is string %}"
@@ -63,14 +63,8 @@ def read_split(split: str) -> tuple[numpy.ndarray, Questions]:
 
 def make_tokenizer(questions: Questions) -> PreTrainedTokenizerFast:
     """Byte-level BPE over the questions' words, with Qwen's tags."""
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
     words = [text for asked in questions.values() for pair in asked for text in (*pair, pair[0].capitalize())]
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    trainer = trainers.BpeTrainer(vocab_size=VOCABULARY - len(TAGS), initial_alphabet=alphabet, show_progress=False)
-    tokenizer.train_from_iterator([*words, "user\n", "assistant\n", "\n"], trainer)
-    tokenizer.add_special_tokens(TAGS)
+    tokenizer = byte_level_bpe([*words, "user\n", "assistant\n", "\n"], VOCABULARY - len(TAGS), TAGS)
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, eos_token="<|im_end|>", pad_token="<|endoftext|>", chat_template=TEMPLATE
     )

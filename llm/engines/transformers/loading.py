@@ -21,7 +21,7 @@ from llm.engines.transformers.scheduler import Limits, Scheduler, is_out_of_memo
 from llm.engines.transformers.tokenizer import load_tokenizer
 from llm.errors import CorruptModel, ModelError, OutOfMemory, UnsupportedModel
 from llm.families.base import SpanTokenizer
-from llm.runtime.give_back import give_back
+from llm.machine.give_back import give_back
 
 log = logging.getLogger(__name__)
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from llm.runtime.gpus import Gpu, GpuProcess, GpuReading, nvidia_card_present, read_gpus
-from llm.runtime.limits import Limits, limits, usable_cpus
+from llm.machine.gpus import Gpu, GpuProcess, GpuReading, nvidia_card_present, read_gpus
+from llm.machine.limits import Limits, limits, usable_cpus
 
 __all__ = ["Disk", "Gpu", "GpuProcess", "GpuReading", "Hardware", "disk", "hardware"]
 
