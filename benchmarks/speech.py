@@ -1,6 +1,6 @@
 """Speech to text side by side: raw faster-whisper, Hearth's engine as the page runs it, transformers' pipeline.
 
-    python benchmarks/speech.py speed      [--peers raw-batched,hearth,...] [--minutes 10] [--words]
+    python benchmarks/speech.py speed      [--peers raw-batched,hearth,...] [--minutes 10] [--words] [--rounds 1]
     python benchmarks/speech.py accuracy
     python benchmarks/speech.py memory     [--minutes 120]
 
@@ -190,12 +190,13 @@ def repeated(minutes: float, folder: Path) -> Path:
     return path
 
 
-def speed(peers: list[str], minutes: float, words: bool) -> None:
+def speed(peers: list[str], minutes: float, words: bool, rounds: int) -> None:
+    """In turns, so that all see the same machine; a line for each run."""
     with tempfile.TemporaryDirectory() as folder:
         path = repeated(minutes, Path(folder))
         print(f"{minutes:g} minutes of speech, {THREADS} threads, word times {'on' if words else 'off'}")
-        for name in peers:
-            run = PEERS[name](words)
+        runs = {name: PEERS[name](words) for name in peers}
+        for name, run in list(runs.items()) * rounds:
             begun = time.perf_counter()
             text, first_s = run(path)
             took_s = time.perf_counter() - begun
@@ -259,10 +260,11 @@ def main() -> None:
     parser.add_argument("--peers", default=",".join(PEERS))
     parser.add_argument("--minutes", type=float, default=0)
     parser.add_argument("--words", action="store_true")
+    parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--file", type=Path)
     given = parser.parse_args()
     if given.what == "speed":
-        speed(given.peers.split(","), given.minutes or 10, given.words)
+        speed(given.peers.split(","), given.minutes or 10, given.words, given.rounds)
     elif given.what == "accuracy":
         accuracy()
     elif given.what == "memory":

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import streamlit as st
 
 from llm.catalogue.entry import ModelEntry
@@ -18,7 +16,7 @@ from ui.conversation_list import conversation_list, conversation_menu, current_c
 from ui.documents import TEXT_TYPES, attached_documents, document_of
 from ui.i18n import explain, t
 from ui.model_picker import offer_download, pick_model
-from ui.settings_panel import settings_panel
+from ui.settings_panel import changed_settings, conversation_settings
 from ui.starter import fetch_starter
 from ui.state import kept
 from ui.system_prompt import system_prompt_editor
@@ -65,7 +63,7 @@ def _header(conversation: Conversation | None) -> ModelEntry | None:
         if entry is not None:
             _keep_choice(conversation, entry)
             with st.popover("", icon=":material/tune:", help=t("settings.title"), key="settings"):
-                _settings_panel(conversation, entry)
+                conversation_settings(conversation, entry)
         with st.popover("", icon=":material/theater_comedy:", help=t("system.title"), key="system"):
             system_prompt_editor(conversation)
         if conversation is not None:
@@ -81,26 +79,9 @@ def _keep_choice(conversation: Conversation | None, entry: ModelEntry) -> None:
         kept().update(conversation.id, model=entry.id)
 
 
-def _settings_panel(conversation: Conversation | None, entry: ModelEntry) -> None:
-    def save(values: dict[str, Any]) -> None:
-        if conversation is not None:
-            kept().update(conversation.id, settings=values)
-        else:
-            st.session_state[state.CHAT_NEW_SETTINGS] = values
-
-    scope = f"{conversation.id if conversation else 'new'}_{entry.id}"
-    settings_panel(entry.sampling, _changed(conversation), entry.context_tokens, scope, save)
-
-
-def _changed(conversation: Conversation | None) -> dict[str, Any]:
-    """What the person has set; everything else stays the model family's own."""
-    values = conversation.settings if conversation else st.session_state.get(state.CHAT_NEW_SETTINGS, {})
-    return {name: tuple(value) if name == "stop" else value for name, value in values.items()}
-
-
 def _request(conversation: Conversation, entry: ModelEntry) -> Request:
     looking = st.session_state.get(state.UNDER_HOOD)
-    values = {**entry.sampling, **_changed(conversation), "logprobs": ALTERNATIVES if looking else None}
+    values = {**entry.sampling, **changed_settings(conversation), "logprobs": ALTERNATIVES if looking else None}
     return Request(entry.path or entry.id, GenerationSettings().with_values(values))
 
 

@@ -187,17 +187,21 @@ def watch(answer: Answer) -> None:
     """Draws an answer while it is written, to its end; then the page runs again and shows it as kept."""
     with st.chat_message("assistant", avatar=":material/local_fire_department:"):
         status = st.empty()
+        preparing = False
         live = LiveAnswer(key="live_answer")
         for batch in answer.watch():
             for event in batch:
                 if isinstance(event, Progress) and event.stage in ("load", "download"):
                     _preparing(status, event)
+                    preparing = True
                     continue
                 live.feed(event)
-            if not batch:
-                live.feed(Progress("answer"))  # a sign of life: Streamlit notices a click when something is drawn
-            elif live.text or live.thinking:
+            if preparing and (live.text or live.thinking):
                 status.empty()
+                preparing = False
+            # Here a click ends this run: Streamlit looks for one when something is drawn, which costs the browser
+            # milliseconds each time, or when the session's state is read, which costs nothing.
+            st.session_state.get(UNDER_HOOD)
         live.flush()
     st.rerun()
 

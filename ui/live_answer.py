@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from llm.events import Event, Progress, TextDelta, ThinkingDelta
+from llm.events import Event, Finished, Progress, TextDelta, ThinkingDelta
 from llm.machine.hardware import hardware
 from ui.answer_markdown import as_markdown, settled_length
 from ui.i18n import t
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from streamlit.delta_generator import DeltaGenerator
 
 DRAW_EVERY_S = 0.25
-"""Also how soon a press of Stop is noticed: Streamlit looks for it when something is drawn."""
 DRAW_SHARED_EVERY_S = 0.65
 FEW_CORES = 4
 """With so few, a browser on this machine takes its time from the model, so that it has to draw less often."""
@@ -36,7 +35,7 @@ class LiveAnswer:
         live = LiveAnswer(key="live")
         for event in events:
             live.feed(event)
-        live.finish()
+        live.flush()
 
     `text` and `thinking` hold what has come so far, also when the script is stopped in between.
     """
@@ -66,6 +65,9 @@ class LiveAnswer:
             case Progress(stage=stage, done=done) if not (self.text or self.thinking):
                 self._status.caption(t(f"live.{stage}", count=int(done)))
                 return
+            case Finished():  # what the store does now must not keep the last words from being seen
+                self.flush()
+                return
         first = not self._drawn_length and (self.text or self.thinking)
         if first or time.monotonic() - self._drawn_at >= self._pause_s:
             self._draw()
@@ -74,14 +76,6 @@ class LiveAnswer:
         """Draws what has come since the last redraw: enough where the page runs again and shows its history."""
         if self._drawn_length < len(self.text) + len(self.thinking):
             self._draw()
-
-    def finish(self) -> None:
-        """Draws the answer as the history shows it: one Markdown element."""
-        self._status.empty()
-        if self.thinking:
-            with self._thinking_slot.container():
-                show_thinking(self.thinking)
-        self._answer_slot.markdown(as_markdown(self.text))
 
     def _draw(self) -> None:
         if not self._drawn_length and (self.text or self.thinking):
@@ -141,5 +135,5 @@ def show_thinking(thinking: str) -> None:
 
 
 def show_answer(text: str) -> None:
-    """A finished answer, just as `LiveAnswer.finish` leaves it."""
+    """A finished answer: one element."""
     st.markdown(as_markdown(text))

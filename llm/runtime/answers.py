@@ -152,8 +152,8 @@ class Answer:
         with self._news:
             self._events.append(event)
             # Watchers look by themselves a few times a second: to wake them for each token costs the
-            # model more than a late letter costs the reader.
-            if len(self._events) <= 2 or isinstance(event, Finished):
+            # model more than a late letter costs the reader. The first they are told of.
+            if len(self._text) + len(self._thinking) <= 1 or isinstance(event, Finished):
                 self._news.notify_all()
 
     def _parts(self) -> list[Part]:

@@ -58,14 +58,16 @@ def _random(shapes: Mapping[str, tuple[int, ...]], dtype: torch.dtype) -> Tensor
     return {name: (torch.randn(shape, generator=generator) * 0.1).to(dtype) for name, shape in shapes.items()}
 
 
-def chatglm3(folder: Path, form: str = "bin", shards: int = 2, **changes: Any) -> Tensors:
+def chatglm3(
+    folder: Path, form: str = "bin", shards: int = 2, times: int = 1, layers: int = 2, **changes: Any
+) -> Tensors:
     """ChatGLM3's layout; `chatglm2` as a name in config.json makes it ChatGLM2's."""
-    hidden, heads, groups, size, inner, vocabulary = 32, 4, 2, 8, 48, 512
+    hidden, heads, groups, size, inner, vocabulary = 32 * times, 4 * times, 2 * times, 8, 48 * times, 512 * times
     config = {
         "_name_or_path": "THUDM/chatglm3-6b", "model_type": "chatglm", "architectures": ["ChatGLMModel"],
         "add_bias_linear": False, "add_qkv_bias": True, "ffn_hidden_size": inner, "hidden_size": hidden,
         "kv_channels": size, "layernorm_epsilon": 1e-5, "multi_query_attention": True,
-        "multi_query_group_num": groups, "num_attention_heads": heads, "num_layers": 2, "original_rope": True,
+        "multi_query_group_num": groups, "num_attention_heads": heads, "num_layers": layers, "original_rope": True,
         "padded_vocab_size": vocabulary, "post_layer_norm": True, "rmsnorm": True, "seq_length": 256,
         "torch_dtype": "float16", "eos_token_id": 2, "pad_token_id": 0,
     }  # fmt: skip
@@ -75,7 +77,7 @@ def chatglm3(folder: Path, form: str = "bin", shards: int = 2, **changes: Any) -
         "transformer.encoder.final_layernorm.weight": (hidden,),
         "transformer.output_layer.weight": (vocabulary, hidden),
     }
-    for layer in range(2):
+    for layer in range(layers):
         prefix = f"transformer.encoder.layers.{layer}."
         shapes |= {
             f"{prefix}input_layernorm.weight": (hidden,),
@@ -93,9 +95,11 @@ def chatglm3(folder: Path, form: str = "bin", shards: int = 2, **changes: Any) -
     return tensors
 
 
-def chatglm(folder: Path, form: str = "bin", shards: int = 2, bits: int = 0, **changes: Any) -> Tensors:
+def chatglm(
+    folder: Path, form: str = "bin", shards: int = 2, bits: int = 0, times: int = 1, layers: int = 2, **changes: Any
+) -> Tensors:
     """ChatGLM-6B's layout; bits 4 or 8 packs the linear layers as the published -int4 and -int8 files do."""
-    hidden, heads, vocabulary, size = 64, 2, 512, 480
+    hidden, heads, vocabulary, size = 64 * times, 2 * times, 512 * times, 480
     sentencepiece(
         folder / "ice_text.model", size, normalization_rule_name="nmt_nfkc",
         user_defined_symbols=["<n>", "<|tab|>", *(f"<|blank_{count}|>" for count in range(2, 81))],
@@ -108,7 +112,7 @@ def chatglm(folder: Path, form: str = "bin", shards: int = 2, bits: int = 0, **c
         "model_type": "chatglm", "architectures": ["ChatGLMModel"], "bos_token_id": ids("<sop>"),
         "eos_token_id": ids("<eop>"), "mask_token_id": ids("[MASK]"), "gmask_token_id": ids("[gMASK]"),
         "pad_token_id": 3, "hidden_size": hidden, "inner_hidden_size": 4 * hidden, "layernorm_epsilon": 1e-5,
-        "max_sequence_length": 256, "num_attention_heads": heads, "num_layers": 2,
+        "max_sequence_length": 256, "num_attention_heads": heads, "num_layers": layers,
         "position_encoding_2d": True, "torch_dtype": "float16", "vocab_size": vocabulary,
     }  # fmt: skip
     shapes: dict[str, tuple[int, ...]] = {
@@ -118,7 +122,7 @@ def chatglm(folder: Path, form: str = "bin", shards: int = 2, bits: int = 0, **c
     }
     linear = {"attention.query_key_value": (3 * hidden, hidden), "attention.dense": (hidden, hidden),
               "mlp.dense_h_to_4h": (4 * hidden, hidden), "mlp.dense_4h_to_h": (hidden, 4 * hidden)}  # fmt: skip
-    for layer in range(2):
+    for layer in range(layers):
         prefix = f"transformer.layers.{layer}."
         for norm in ("input_layernorm", "post_attention_layernorm"):
             shapes |= {f"{prefix}{norm}.{kind}": (hidden,) for kind in ("weight", "bias")}
@@ -146,13 +150,15 @@ def _packed_rows(tensors: Tensors, names: tuple[str, ...], bits: int) -> Tensors
     return packed
 
 
-def qwen(folder: Path, form: str = "safetensors", shards: int = 2, **changes: Any) -> Tensors:
+def qwen(
+    folder: Path, form: str = "safetensors", shards: int = 2, times: int = 1, layers: int = 2, **changes: Any
+) -> Tensors:
     """The first Qwen's layout, with the bytes and two merges as its vocabulary."""
-    hidden, vocabulary = 32, 512
+    hidden, inner, vocabulary = 32 * times, 48 * times, 512 * times
     config = {
         "model_type": "qwen", "architectures": ["QWenLMHeadModel"], "hidden_size": hidden,
-        "intermediate_size": 96, "kv_channels": 16, "layer_norm_epsilon": 1e-6, "max_position_embeddings": 2048,
-        "no_bias": True, "num_attention_heads": 2, "num_hidden_layers": 2, "rotary_emb_base": 10000,
+        "intermediate_size": 2 * inner, "kv_channels": 16, "layer_norm_epsilon": 1e-6, "max_position_embeddings": 2048,
+        "no_bias": True, "num_attention_heads": 2 * times, "num_hidden_layers": layers, "rotary_emb_base": 10000,
         "rotary_pct": 1.0, "seq_length": 64, "use_dynamic_ntk": True, "use_logn_attn": True,
         "vocab_size": vocabulary, "tie_word_embeddings": False,
     }  # fmt: skip
@@ -161,13 +167,13 @@ def qwen(folder: Path, form: str = "safetensors", shards: int = 2, **changes: An
         "transformer.ln_f.weight": (hidden,),
         "lm_head.weight": (vocabulary, hidden),
     }
-    for layer in range(2):
+    for layer in range(layers):
         prefix = f"transformer.h.{layer}."
         shapes |= {
             f"{prefix}ln_1.weight": (hidden,), f"{prefix}ln_2.weight": (hidden,),
             f"{prefix}attn.c_attn.weight": (3 * hidden, hidden), f"{prefix}attn.c_attn.bias": (3 * hidden,),
-            f"{prefix}attn.c_proj.weight": (hidden, hidden), f"{prefix}mlp.w1.weight": (48, hidden),
-            f"{prefix}mlp.w2.weight": (48, hidden), f"{prefix}mlp.c_proj.weight": (hidden, 48),
+            f"{prefix}attn.c_proj.weight": (hidden, hidden), f"{prefix}mlp.w1.weight": (inner, hidden),
+            f"{prefix}mlp.w2.weight": (inner, hidden), f"{prefix}mlp.c_proj.weight": (hidden, inner),
         }  # fmt: skip
     tensors = _random(shapes, torch.bfloat16)
     write_json(folder / "config.json", config | changes)
@@ -178,14 +184,22 @@ def qwen(folder: Path, form: str = "safetensors", shards: int = 2, **changes: An
     return tensors
 
 
-def baichuan(folder: Path, form: str = "bin", shards: int = 1, alibi: bool = False, **changes: Any) -> Tensors:
+def baichuan(
+    folder: Path,
+    form: str = "bin",
+    shards: int = 1,
+    alibi: bool = False,
+    times: int = 1,
+    layers: int = 2,
+    **changes: Any,
+) -> Tensors:
     """Baichuan2's layout: 7B's, or with `alibi` 13B's, which has six heads here."""
-    heads, vocabulary = (6, 640) if alibi else (4, 640)
+    heads, inner, vocabulary = (6 if alibi else 4) * times, 48 * times, 640 * times
     hidden = 8 * heads
     config = {
         "model_type": "baichuan", "architectures": ["BaichuanForCausalLM"], "hidden_act": "silu",
-        "hidden_size": hidden, "intermediate_size": 48, "model_max_length": 256, "num_attention_heads": heads,
-        "num_hidden_layers": 2, "rms_norm_eps": 1e-6, "torch_dtype": "bfloat16", "vocab_size": vocabulary,
+        "hidden_size": hidden, "intermediate_size": inner, "model_max_length": 256, "num_attention_heads": heads,
+        "num_hidden_layers": layers, "rms_norm_eps": 1e-6, "torch_dtype": "bfloat16", "vocab_size": vocabulary,
     }  # fmt: skip
     if not alibi:
         config["max_position_embeddings"] = 256
@@ -194,13 +208,13 @@ def baichuan(folder: Path, form: str = "bin", shards: int = 1, alibi: bool = Fal
         "model.norm.weight": (hidden,),
         "lm_head.weight": (vocabulary, hidden),
     }
-    for layer in range(2):
+    for layer in range(layers):
         prefix = f"model.layers.{layer}."
         shapes |= {
             f"{prefix}self_attn.W_pack.weight": (3 * hidden, hidden),
             f"{prefix}self_attn.o_proj.weight": (hidden, hidden),
-            f"{prefix}mlp.gate_proj.weight": (48, hidden), f"{prefix}mlp.up_proj.weight": (48, hidden),
-            f"{prefix}mlp.down_proj.weight": (hidden, 48), f"{prefix}input_layernorm.weight": (hidden,),
+            f"{prefix}mlp.gate_proj.weight": (inner, hidden), f"{prefix}mlp.up_proj.weight": (inner, hidden),
+            f"{prefix}mlp.down_proj.weight": (hidden, inner), f"{prefix}input_layernorm.weight": (hidden,),
             f"{prefix}post_attention_layernorm.weight": (hidden,),
         }  # fmt: skip
     tensors = _random(shapes, torch.bfloat16)
