@@ -39,6 +39,8 @@ QUESTIONS = (
 )
 SHORT_TOKENS, LONG_TOKENS = 256, 4000
 PEERS = Path(__file__).parent / "peers"
+TYPING_S = 2.0
+"""A person takes longer to type a question; by then the page has come to rest."""
 
 
 @dataclass
@@ -129,6 +131,7 @@ class Bench:
             page.goto(f"{self.app.url}/chat?c={conversation}")
             expect(chat.input).to_be_enabled(timeout=60_000)
             page.wait_for_load_state("networkidle")
+            time.sleep(TYPING_S)
             watch = chat.ask(words)
             chat.wait_finished(timeout_s=600)
             expect(chat.last).to_contain_text(f"{tokens} tokens")
