@@ -97,11 +97,18 @@ class BaichuanLoader:
             raise UnsupportedModel(path=folder / "config.json", detail="it names no longest prompt")
         # The sizes share a model_type; only the rotary one has this key.
         network = BaichuanForCausalLM if "max_position_embeddings" in config else BaichuanAlibiForCausalLM
-        tensors = self.tensors(stored_tensors(folder), config)
+        tensors = self.tensors(stored_tensors(folder), config, kwargs.get("dtype"))
         return build(network, baichuan_config(config), tensors, folder, **kwargs)
 
-    def tensors(self, stored: Mapping[str, StoredTensor], config: Mapping[str, Any]) -> dict[str, StoredTensor]:
-        """The published tensors under Llama's names, queries, keys and values apart, the head normalised."""
+    def tensors(
+        self, stored: Mapping[str, StoredTensor], config: Mapping[str, Any], dtype: Any = None
+    ) -> dict[str, StoredTensor]:
+        """The published tensors under Llama's names, queries, keys and values apart, the head normalised.
+
+        dtype: what the model is wanted in; anything but a torch.dtype is as stored.
+        """
+        import torch
+
         from llm.families.baichuan_model import unit_rows
         from llm.families.loading import split_rows
 
@@ -112,7 +119,8 @@ class BaichuanLoader:
                 names = [f"{module}{letter}_proj.{kind}" for letter in "qkv"]
                 tensors |= split_rows(tensor, names, [config["hidden_size"]] * 3)
             elif name == "lm_head.weight" and config["vocab_size"] != FIRST_VOCABULARY:
-                tensors[name] = tensor.mapped(unit_rows)
+                wanted = dtype if isinstance(dtype, torch.dtype) else tensor.dtype
+                tensors[name] = tensor.mapped(lambda weight, wanted=wanted: unit_rows(weight, wanted))
             elif not name.endswith("inv_freq"):
                 tensors[name] = tensor
         return tensors

@@ -19,6 +19,9 @@ from transformers.models.llama.modeling_llama import ALL_ATTENTION_FUNCTIONS, Ll
 from llm.families.loading import dtype_of
 from llm.families.tables import FillsTables, Tables
 
+ROWS = 512
+"""Rows that are made float32 at a time: all of 13B's head would take 2.6 GB."""
+
 
 def baichuan_config(config: Mapping[str, Any]) -> LlamaConfig:
     """Llama's configuration from config.json."""
@@ -163,7 +166,10 @@ def alibi_slopes(heads: int) -> list[float]:
     return slopes if power == heads else slopes + alibi_slopes(2 * power)[0::2][: heads - power]
 
 
-def unit_rows(weight: torch.Tensor) -> torch.Tensor:
-    """Rows of a matrix at length 1, in float32: Baichuan2's head is used this way."""
-    weight = weight.float()
-    return weight.div_(torch.linalg.vector_norm(weight, dim=1, keepdim=True).clamp_(min=1e-12))
+def unit_rows(weight: torch.Tensor, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    """Rows of a matrix at length 1, reckoned in float32, as `dtype`: Baichuan2's head is used this way."""
+    rows = torch.empty_like(weight, dtype=dtype)
+    for part, out in zip(weight.split(ROWS), rows.split(ROWS), strict=True):
+        part = part.float()
+        out.copy_(part.div_(torch.linalg.vector_norm(part, dim=1, keepdim=True).clamp_(min=1e-12)))
+    return rows

@@ -15,9 +15,13 @@ from torch.nn import functional
 
 from llm.errors import UnsupportedModel
 from llm.families.loading import StoredTensor
+from llm.machine.give_back import trim
 
 KERNEL_GROUPS = (256, 128, 64, 32)
 """Inputs that may share a scale in torch's kernel."""
+ROWS = 64
+"""Outputs that are repacked at a time, a block of the kernels': unpacked levels take eight times the room of packed
+ones, and what the heap kept of a whole layer's was as large as the model."""
 
 
 class PackedLinear(nn.Module):
@@ -31,13 +35,21 @@ class PackedLinear(nn.Module):
 
     def weight_of(self, dtype: torch.dtype) -> torch.Tensor:
         """The weight, unpacked, (outputs, inputs)."""
-        return self.levels()[0].to(dtype)
+        raise UnsupportedModel(path=type(self).__name__, detail="it has no weight")
 
-    def levels(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, int]:
-        """(levels, scales, offsets, group size) for weight = (level - 8) * scale + offset.
+    @property
+    def outputs(self) -> int:
+        """Rows of the weight."""
+        raise UnsupportedModel(path=type(self).__name__, detail="it has no rows")
 
-        levels: int32 0..15, (outputs, inputs); scales and offsets: (inputs / group size, outputs); group
-        size 0: the kernel can't take this layer.
+    def group(self) -> int:
+        """How many inputs share a scale; 0: the kernel can't take this layer."""
+        return 0
+
+    def levels(self, rows: slice) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """(levels, scales, offsets) of some outputs, for weight = (level - 8) * scale + offset.
+
+        levels: int32 0..15, (outputs, inputs); scales and offsets: (inputs / group, outputs).
         """
         raise UnsupportedModel(path=type(self).__name__, detail="it has no levels")
 
@@ -49,10 +61,9 @@ class PackedLinear(nn.Module):
 
     def use_kernel(self, dtype: torch.dtype) -> None:
         """Repacks for torch's kernel, if it takes this layer on this device; the file's layout is freed then."""
-        layout = self.levels()
-        if not Int4Kernel.takes(layout, dtype):
+        if not Int4Kernel.takes(self, dtype):
             return
-        self.kernel = Int4Kernel(layout, dtype)
+        self.kernel = Int4Kernel(self, dtype)
         for name in [name for name in self._buffers if name != "bias"]:
             setattr(self, name, None)
 
@@ -63,28 +74,34 @@ class Int4Kernel(nn.Module):
     packed: torch.Tensor
     scales_and_offsets: torch.Tensor
 
-    def __init__(self, layout: tuple[torch.Tensor, torch.Tensor, torch.Tensor, int], dtype: torch.dtype) -> None:
+    def __init__(self, layer: PackedLinear, dtype: torch.dtype) -> None:
         super().__init__()
-        levels, scales, offsets, self.group = layout
-        self.outputs = levels.shape[0]
-        if levels.device.type == "cpu":
-            packed = torch.ops.aten._convert_weight_to_int4pack_for_cpu(levels, 1)
-        else:
-            pairs = (levels[:, ::2] << 4 | levels[:, 1::2]).to(torch.uint8)
-            packed = torch.ops.aten._convert_weight_to_int4pack(pairs, 8)
-        self.register_buffer("packed", packed)
-        self.register_buffer("scales_and_offsets", torch.stack((scales, offsets), dim=-1).to(dtype).contiguous())
+        self.group, self.outputs = layer.group(), layer.outputs
+        packed, pairs = [], []
+        for start in range(0, self.outputs, ROWS):
+            levels, scales, offsets = layer.levels(slice(start, min(start + ROWS, self.outputs)))
+            packed.append(self._packed(levels))
+            pairs.append(torch.stack((scales, offsets), dim=-1).to(dtype))
+        self.register_buffer("packed", torch.cat(packed))
+        self.register_buffer("scales_and_offsets", torch.cat(pairs, dim=1))
 
     @staticmethod
-    def takes(layout: tuple[torch.Tensor, torch.Tensor, torch.Tensor, int], dtype: torch.dtype) -> bool:
-        """Whether the kernel of the layout's device takes it."""
-        levels, _, _, group = layout
-        outputs, inputs = levels.shape
-        if group not in KERNEL_GROUPS or outputs % 16:
+    def _packed(levels: torch.Tensor) -> torch.Tensor:
+        if levels.device.type == "cpu":
+            return torch.ops.aten._convert_weight_to_int4pack_for_cpu(levels, 1)
+        pairs = (levels[:, ::2] << 4 | levels[:, 1::2]).to(torch.uint8)
+        return torch.ops.aten._convert_weight_to_int4pack(pairs, 8)
+
+    @staticmethod
+    def takes(layer: PackedLinear, dtype: torch.dtype) -> bool:
+        """Whether the kernel of the layer's device takes it."""
+        group = layer.group()
+        if group not in KERNEL_GROUPS or layer.outputs % 16:
             return False
+        levels = layer.levels(slice(0, 16))[0]
         if levels.device.type == "cuda":
             modern = torch.cuda.get_device_capability(levels.device)[0] >= 8
-            return modern and dtype == torch.bfloat16 and inputs % 128 == 0
+            return modern and dtype == torch.bfloat16 and levels.shape[1] % 128 == 0
         return levels.device.type == "cpu" and dtype in (torch.float32, torch.bfloat16, torch.float16)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -128,14 +145,22 @@ class GptqLinear(PackedLinear):
         weight.sub_(self._zeros().to(dtype)[groups]).mul_(scales[groups])
         return weight.t()
 
-    def levels(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, int]:
-        levels = _unpack(self.qweight, self.bits, dim=0).t().to(torch.int32).contiguous()
-        inputs, groups = levels.shape[1], self.scales.shape[0]
-        size = inputs // groups if inputs % groups == 0 else 0
-        in_order = size and torch.equal(self.g_idx.long(), torch.arange(inputs, device=self.g_idx.device) // size)
-        scales = self.scales.float()
-        offsets = scales * (8 - self._zeros().float())
-        return levels, scales, offsets, size if in_order and self.bits == 4 else 0
+    @property
+    def outputs(self) -> int:
+        return self.qweight.shape[1]
+
+    def group(self) -> int:
+        inputs, groups = self.g_idx.shape[0], self.scales.shape[0]
+        if self.bits != 4 or inputs % groups:
+            return 0
+        size = inputs // groups
+        in_order = torch.equal(self.g_idx.long(), torch.arange(inputs, device=self.g_idx.device) // size)
+        return size if in_order else 0
+
+    def levels(self, rows: slice) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        levels = _unpack(self.qweight[:, rows], self.bits, dim=0).t().to(torch.int32).contiguous()
+        scales = self.scales[:, rows].float()
+        return levels, scales, scales * (8 - self._zeros()[:, rows].float())
 
     def _zeros(self) -> torch.Tensor:
         return _unpack(self.qzeros, self.bits, dim=1).to(torch.int16) + self.zero_offset
@@ -158,19 +183,25 @@ class ChatGLMLinear(PackedLinear):
         self.register_buffer("weight_scale", torch.empty(shapes["weight_scale"]))
 
     def weight_of(self, dtype: torch.dtype) -> torch.Tensor:
-        return self._signed().to(dtype) * self.weight_scale.to(dtype)[:, None]
+        return self._signed(self.weight).to(dtype) * self.weight_scale.to(dtype)[:, None]
 
-    def levels(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, int]:
-        levels = self._signed().to(torch.int32) + 8
-        inputs = levels.shape[1]
-        size = next((group for group in KERNEL_GROUPS if inputs % group == 0), 0) if self.bits == 4 else 0
-        scales = self.weight_scale.float()[None].expand(inputs // size if size else 1, -1)
-        return levels, scales, torch.zeros_like(scales), size
+    @property
+    def outputs(self) -> int:
+        return self.weight.shape[0]
 
-    def _signed(self) -> torch.Tensor:
+    def group(self) -> int:
+        inputs = self.weight.shape[1] * 8 // self.bits
+        return next((group for group in KERNEL_GROUPS if inputs % group == 0), 0) if self.bits == 4 else 0
+
+    def levels(self, rows: slice) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        levels = self._signed(self.weight[rows]).to(torch.int32) + 8
+        scales = self.weight_scale[rows].float()[None].expand(levels.shape[1] // self.group(), -1)
+        return levels, scales, torch.zeros_like(scales)
+
+    def _signed(self, weight: torch.Tensor) -> torch.Tensor:
         if self.bits == 8:
-            return self.weight
-        upper, lower = self.weight >> 4, self.weight << 4 >> 4
+            return weight
+        upper, lower = weight >> 4, weight << 4 >> 4
         return torch.stack((upper, lower), dim=-1).flatten(-2)
 
 
@@ -207,6 +238,7 @@ def use_kernels(model: nn.Module, dtype: torch.dtype) -> None:
     for module in list(model.modules()):
         if isinstance(module, PackedLinear):
             module.use_kernel(dtype)
+            trim()
 
 
 def gptq_format(quantization: Mapping[str, Any], path: Any) -> tuple[int, int]:

@@ -187,7 +187,8 @@ def test_damaged_vocabularies(tmp_path: Path) -> None:
 MEASURE = """
     import json, sys
     from pathlib import Path
-    import torch, transformers.models.qwen2.modeling_qwen2, transformers.models.llama.modeling_llama
+    import torch, torch._subclasses.fake_tensor, transformers.models.qwen2.modeling_qwen2
+    import transformers.models.llama.modeling_llama
     from llm.families import baichuan_model, chatglm2_model, chatglm_model, qwen_model
     from llm.families import checkpoint_loader
 
@@ -223,7 +224,7 @@ MEASURE = """
 def test_loading_takes_little_more_than_the_weights(make: Any, options: Any, dtype: str, tmp_path: Path) -> None:
     """Also where tensors are converted, and where all lie in one file."""
     times = 16 if make is small.chatglm else 32
-    make(tmp_path, **options, times=times, layers=8)
+    make(tmp_path, **options, times=times, layers=24 if options.get("bits") else 8)
     command = [sys.executable, "-c", textwrap.dedent(MEASURE), str(tmp_path), dtype]
     finished = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert finished.returncode == 0, finished.stderr
