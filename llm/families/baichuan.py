@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -120,7 +121,7 @@ class BaichuanLoader:
                 tensors |= split_rows(tensor, names, [config["hidden_size"]] * 3)
             elif name == "lm_head.weight" and config["vocab_size"] != FIRST_VOCABULARY:
                 wanted = dtype if isinstance(dtype, torch.dtype) else tensor.dtype
-                tensors[name] = tensor.mapped(lambda weight, wanted=wanted: unit_rows(weight, wanted))
+                tensors[name] = tensor.mapped(partial(unit_rows, dtype=wanted))
             elif not name.endswith("inv_freq"):
                 tensors[name] = tensor
         return tensors
