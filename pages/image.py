@@ -85,8 +85,7 @@ def _ask_mode(conversation: Conversation | None, entry: ModelEntry | None) -> No
         st.title(t("image.welcome"), anchor=False)
         st.markdown(t("image.welcome_text"))
     show_path(path, _actions(conversation, entry, path))
-    if answer is not None:
-        watch(answer)
+    writing = st.container()
     inputs(open_first=not path)
     tray()
     if entry is not None and ready and state.waiting():
@@ -97,6 +96,9 @@ def _ask_mode(conversation: Conversation | None, entry: ModelEntry | None) -> No
         # At the window's bottom it keeps the page scrolled down, which would hide where a first visit begins.
         with st.container() if not path else nullcontext():
             _input(conversation, entry)
+    if answer is not None:  # last, because it takes as long as the answer: what stands below it is there by then
+        with writing:
+            watch(answer)
 
 
 def _input(conversation: Conversation | None, entry: ModelEntry) -> None:

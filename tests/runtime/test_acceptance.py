@@ -34,7 +34,7 @@ def test_a_gguf_of_an_unknown_architecture_is_refused_before_it_is_loaded(data_f
         check_runs(entry_of_path(path))
     with pytest.raises(UnsupportedModel, match="llama9"):
         llm.load(path)
-    assert not handles.loaded()
+    assert not any(str(path) in info.key for info in handles.loaded())
 
 
 def test_an_unknown_checkpoint_is_refused(tmp_path: Path) -> None:
