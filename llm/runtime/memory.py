@@ -27,7 +27,7 @@ Where: TypeAlias = Literal["cpu", "cuda", "mps"]
 
 DEFAULT_CONTEXT_TOKENS = 8192
 """Context that the engines take when none is asked for, if the model has as much."""
-WHISPER_WINDOWS_CPU, WHISPER_WINDOWS_CUDA = 4, 16
+WHISPER_WINDOWS_CPU, WHISPER_WINDOWS_CUDA = 8, 16
 """Windows of 30 s that the Whisper engine decodes together."""
 CPU_RESERVE = 0.05
 """Share of the RAM that is left to the system."""
@@ -146,6 +146,8 @@ def _transformers(
     activations = fp.transformers_activations(shape, value_bytes, context)
     if precision == "int8" and device == "cpu":
         activations += fp.int8_workspace(shape, context)
+    if precision in ("int8", "int4") and device == "cpu":
+        activations += int(fp.QUANTISED_KEPT * (weights + activations))
     return MemoryEstimate(
         weights,
         context * fp.kv_bytes_per_token(shape, value_bytes),

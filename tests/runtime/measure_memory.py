@@ -66,7 +66,7 @@ def answer(name: str, engine: Any, prompt_tokens: int) -> None:
 
 
 def transcribe(engine: Any, _: int) -> None:
-    """100 seconds of noise: several windows at once."""
+    """380 seconds of noise: a short window, half a batch and a full one."""
     import numpy as np
 
     from llm.speech.options import SpeechOptions
@@ -76,7 +76,7 @@ def transcribe(engine: Any, _: int) -> None:
         out.setnchannels(1)
         out.setsampwidth(2)
         out.setframerate(16000)
-        noise = np.random.default_rng(0).normal(0, 3000, 16000 * 100).astype(np.int16)
+        noise = np.random.default_rng(0).normal(0, 3000, 16000 * 380).astype(np.int16)
         out.writeframes(noise.tobytes())
     list(engine.transcribe(Recording(file.name, "noise"), SpeechOptions(vad_filter=False)))
     Path(file.name).unlink()
