@@ -8,7 +8,6 @@ from llm.catalogue.entry import ModelEntry
 from llm.errors import ModelError
 from llm.messages import DocumentPart, Message, Part, TextPart
 from llm.runtime.answers import Request, answers
-from llm.settings import GenerationSettings
 from llm.store import Conversation, StoredMessage
 from ui import state
 from ui.chat_view import Actions, path_and_answer, show_path, stop_button, watch
@@ -16,13 +15,10 @@ from ui.conversation_list import conversation_list, conversation_menu, current_c
 from ui.documents import TEXT_TYPES, attached_documents, document_of
 from ui.i18n import explain, t
 from ui.model_picker import offer_download, pick_model
-from ui.settings_panel import changed_settings, conversation_settings
+from ui.settings_panel import answer_settings, conversation_settings
 from ui.starter import fetch_starter
 from ui.state import kept
 from ui.system_prompt import system_prompt_editor
-
-ALTERNATIVES = 5
-"""How many alternatives are kept with each answer token while 'Under the hood' is on: they cost 7 % of the speed."""
 
 
 def page() -> None:
@@ -80,9 +76,7 @@ def _keep_choice(conversation: Conversation | None, entry: ModelEntry) -> None:
 
 
 def _request(conversation: Conversation, entry: ModelEntry) -> Request:
-    looking = st.session_state.get(state.UNDER_HOOD)
-    values = {**entry.sampling, **changed_settings(conversation), "logprobs": ALTERNATIVES if looking else None}
-    return Request(entry.path or entry.id, GenerationSettings().with_values(values))
+    return Request(entry.path or entry.id, answer_settings(conversation, entry))
 
 
 def _ask(conversation: Conversation | None, entry: ModelEntry) -> None:

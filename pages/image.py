@@ -10,7 +10,6 @@ from llm.catalogue.entry import ModelEntry
 from llm.catalogue.lookup import where
 from llm.messages import ImagePart, Message, Part, TextPart
 from llm.runtime.answers import Request, answers
-from llm.settings import GenerationSettings
 from llm.store import Conversation, StoredMessage
 from llm.vision.picture import EXTENSIONS, MAX_BYTES
 from ui import image_state as state
@@ -20,12 +19,11 @@ from ui.i18n import t
 from ui.image_answer import found_in
 from ui.image_model import choose_model
 from ui.image_tray import crop_panel, inputs, ready_made, tray
-from ui.settings_panel import changed_settings, conversation_settings
+from ui.settings_panel import answer_settings, conversation_settings
 from ui.starter import fetch_starter
 from ui.state import CHAT_NEW_SETTINGS, CHAT_NEW_SYSTEM, UNDER_HOOD, kept
 from ui.system_prompt import system_prompt_editor
 
-ALTERNATIVES = 5
 MODES = ("ask", "table", "captions")
 
 
@@ -114,9 +112,7 @@ def _input(conversation: Conversation | None, entry: ModelEntry) -> None:
 
 
 def _request(conversation: Conversation, entry: ModelEntry) -> Request:
-    looking = st.session_state.get(UNDER_HOOD)
-    values = {**entry.sampling, **changed_settings(conversation), "logprobs": ALTERNATIVES if looking else None}
-    return Request(entry.id, GenerationSettings().with_values(values))
+    return Request(entry.id, answer_settings(conversation, entry))
 
 
 def _ask_typed(conversation: Conversation | None, entry: ModelEntry) -> None:

@@ -11,8 +11,10 @@ from llm.catalogue.entry import ModelEntry
 from llm.settings import Control, GenerationSettings, controls
 from llm.store import Conversation
 from ui.i18n import t
-from ui.state import CHAT_NEW_SETTINGS, kept
+from ui.state import CHAT_NEW_SETTINGS, UNDER_HOOD, kept
 
+ALTERNATIVES = 5
+"""How many alternatives are kept with each answer token while 'Under the hood' is on: they cost 7 % of the speed."""
 Change = Callable[[dict[str, Any]], None]
 
 
@@ -66,6 +68,13 @@ def changed_settings(conversation: Conversation | None) -> dict[str, Any]:
     """What the person has set; everything else stays the model family's own."""
     values = conversation.settings if conversation else st.session_state.get(CHAT_NEW_SETTINGS, {})
     return {name: tuple(value) if name == "stop" else value for name, value in values.items()}
+
+
+def answer_settings(conversation: Conversation | None, entry: ModelEntry) -> GenerationSettings:
+    """What an answer is written with: the family's values, what the person changed, and what Under the hood shows."""
+    looking = st.session_state.get(UNDER_HOOD)
+    values = {**entry.sampling, **changed_settings(conversation), "logprobs": ALTERNATIVES if looking else None}
+    return GenerationSettings().with_values(values)
 
 
 def _reset(scope: str, save: Change) -> None:

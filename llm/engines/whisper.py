@@ -20,7 +20,7 @@ from llm.machine.hardware import hardware
 from llm.runtime.advice import explaining_memory
 from llm.speech.chunks import Chunk
 from llm.speech.marks import compression_ratio
-from llm.speech.options import FALLBACK_TEMPERATURES, SpeechOptions
+from llm.speech.options import BATCH_CPU, BATCH_CUDA, FALLBACK_TEMPERATURES, SpeechOptions
 from llm.speech.segments import Segment, SpeechEvent, Word
 from llm.speech.sentences import sentences
 from llm.speech.transcriber import Recogniser, Recording, transcribe
@@ -28,8 +28,6 @@ from llm.speech.transcriber import Recogniser, Recording, transcribe
 if TYPE_CHECKING:
     from faster_whisper import WhisperModel
 
-BATCH_CPU, BATCH_CUDA = 8, 16
-"""Chunks decoded together."""
 _COMPUTE = {"float32": "float32", "float16": "float16", "bfloat16": "bfloat16", "int8": "int8"}
 
 

@@ -21,14 +21,13 @@ from llm.config import config
 from llm.engines.base import LoadPlan
 from llm.machine.hardware import Hardware, hardware
 from llm.runtime.torch_build import torch_build
+from llm.speech.options import BATCH_CPU, BATCH_CUDA
 
 Verdict: TypeAlias = Literal["fits", "fits_4bit", "too_big"]
 Where: TypeAlias = Literal["cpu", "cuda", "mps"]
 
 DEFAULT_CONTEXT_TOKENS = 8192
 """Context that the engines take when none is asked for, if the model has as much."""
-WHISPER_WINDOWS_CPU, WHISPER_WINDOWS_CUDA = 8, 16
-"""Windows of 30 s that the Whisper engine decodes together."""
 CPU_RESERVE = 0.05
 """Share of the RAM that is left to the system."""
 MPS_SHARE = 0.75
@@ -121,7 +120,7 @@ def _whisper(known: ModelEntry, plan: LoadPlan, path: Path | None, device: Where
     if precision in ("auto", "file"):
         precision = "float16" if device == "cuda" else "int8"
     width = known.shape.hidden or fp.whisper_width(known.parameters or known.size_bytes // 2)
-    windows = WHISPER_WINDOWS_CUDA if device == "cuda" else WHISPER_WINDOWS_CPU
+    windows = BATCH_CUDA if device == "cuda" else BATCH_CPU
     found = fp.whisper_footprint(known.size_bytes, width, precision, windows)
     return MemoryEstimate(found.weights_bytes, 0, found.activation_bytes, device, precision, 0, path is not None)
 

@@ -15,6 +15,8 @@ from llm.settings import Control
 Decoding: TypeAlias = Literal["batched", "sequential"]
 FALLBACK_TEMPERATURES = (0.2, 0.4, 0.6, 0.8, 1.0)
 """Tried in turn when a passage fails a threshold at temperature 0 (Radford et al. 2022, section 4.5)."""
+BATCH_CPU, BATCH_CUDA = 8, 16
+"""Windows of 30 s that are decoded together."""
 BATCHED_FROM_S = 30.0
 """Shorter recordings are a single window: there is nothing to decode together."""
 
