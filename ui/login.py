@@ -42,6 +42,7 @@ def leave() -> None:
             st.session_state[_LEFT] = True
             if _by_provider():
                 st.logout()
+                st.stop()  # a rerun may drop the message that sends the browser out, who would stay logged in
             st.rerun()
 
 

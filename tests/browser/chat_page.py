@@ -8,6 +8,7 @@ from tests.browser.growth import Watch
 
 LIVE = ".st-key-live_answer_text"
 MESSAGE = '[data-testid="stChatMessage"]'
+KEPT = '[class*="st-key-regenerate_"]'
 MODEL_LOADED_WITHIN_S = 60
 
 
@@ -49,11 +50,12 @@ class ChatPage:
 
     def wait_finished(self, timeout_s: float = 120) -> None:
         """Until the answer is written and shown as kept, with its facts and buttons."""
-        expect(self.last.locator('[class*="st-key-regenerate_"]')).to_be_visible(timeout=timeout_s * 1000)
+        expect(self.last.locator(KEPT)).to_be_visible(timeout=timeout_s * 1000)
         expect(self.page.locator(LIVE)).to_have_count(0)
 
     def stop(self) -> None:
         """Ends the answer that is being written; one that has ended by itself by then will do too."""
+        expect(self.page.locator(".st-key-stop_answer button").or_(self.last.locator(KEPT)).first).to_be_visible()
         self.page.evaluate("document.querySelector('.st-key-stop_answer button')?.click()")
         self.wait_finished(timeout_s=30)
 

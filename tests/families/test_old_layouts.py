@@ -206,6 +206,11 @@ MEASURE = """
 """
 
 
+HEAPS = 64e6
+"""What torch and the heaps of its threads keep after their first use: 25 to 50 MB from run to run, for a model of any
+size; nothing beside one of 12 GB, a quarter of the smallest here."""
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the process's peak memory from /proc")
 @pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
 @pytest.mark.parametrize(
@@ -230,4 +235,4 @@ def test_loading_takes_little_more_than_the_weights(make: Any, options: Any, dty
     assert finished.returncode == 0, finished.stderr
     peak, size = (float(word) for word in finished.stdout.split()[-2:])
     print(f"peak {peak / 1e6:.0f} MB for {size / 1e6:.0f} MB of weights: {peak / size:.2f}")
-    assert peak <= 1.15 * size
+    assert peak <= 1.15 * size + HEAPS
