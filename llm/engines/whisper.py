@@ -109,7 +109,7 @@ class _Ctranslate2:
                 raise UnsupportedModel(path=str(path), detail=f"Whisper doesn't run in {plan.precision}")
             precision = _COMPUTE[plan.precision]
         try:
-            self._model: WhisperModel = WhisperModel(
+            self._model: WhisperModel = _remembering(WhisperModel)(
                 str(path),
                 device=self.device,
                 compute_type=precision,
@@ -134,7 +134,9 @@ class _Ctranslate2:
     def detect(self, chunk: Chunk) -> tuple[str, float]:
         if not self._model.model.is_multilingual:
             return "en", 1.0
-        language, probability, _ = self._model.detect_language(chunk.samples)
+        # The last frame is the end's padding, and left out as faster-whisper does when it writes the window.
+        features = self._model.feature_extractor(chunk.samples)[..., :-1]
+        language, probability, _ = self._model.detect_language(features=features)
         return language, float(probability)
 
     def together(self, chunks: Sequence[Chunk], language: str, options: SpeechOptions) -> Iterator[tuple[int, Segment]]:
@@ -202,6 +204,29 @@ class _Ctranslate2:
 
     def _language(self, language: str) -> str:
         return language if self._model.model.is_multilingual else "en"
+
+
+def _remembering(whisper: type[WhisperModel]) -> type[WhisperModel]:
+    """A Whisper that keeps what it encoded last, if that was one window.
+
+    The window in which the language was heard is the first to be written: encoding it again would cost a second.
+    """
+    import numpy as np
+
+    class RememberingWhisper(whisper):
+        _last: tuple[np.ndarray, Any] | None = None
+
+        def encode(self, features: np.ndarray) -> Any:
+            if features.ndim == 3 and len(features) > 1:
+                self._last = None
+                return super().encode(features)
+            window = features.reshape(features.shape[-2:])
+            last = self._last
+            if last is None or not np.array_equal(last[0], window):
+                last = self._last = (window, super().encode(features))
+            return last[1]
+
+    return RememberingWhisper
 
 
 def _common(options: SpeechOptions, language: str) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import struct
 from dataclasses import dataclass
@@ -149,6 +150,35 @@ def write_checkpoint(folder: Path, size: Size) -> Path:
     PreTrainedTokenizerFast(
         tokenizer_object=words, eos_token="w0", unk_token="w1", chat_template=template
     ).save_pretrained(folder)
+    return folder
+
+
+GPTQ_GROUP = 128
+
+
+def write_gptq(folder: Path, size: Size) -> Path:
+    """The same checkpoint with the linear layers of its blocks packed to 4 bits, as AutoGPTQ stores them."""
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    write_checkpoint(folder, size)
+    generator = torch.Generator().manual_seed(0)
+    packed = {}
+    for name, tensor in load_file(folder / "model.safetensors").items():
+        if not name.endswith("_proj.weight"):
+            packed[name] = tensor.half()
+            continue
+        outputs, inputs = tensor.shape
+        groups = inputs // GPTQ_GROUP
+        layer = name.removesuffix("weight")
+        for part, shape in (("qweight", (inputs // 8, outputs)), ("qzeros", (groups, outputs // 8))):
+            packed[layer + part] = torch.randint(-(2**31), 2**31, shape, generator=generator).to(torch.int32)
+        packed[layer + "scales"] = torch.full((groups, outputs), 1e-3, dtype=torch.float16)
+        packed[layer + "g_idx"] = torch.arange(inputs, dtype=torch.int32) // GPTQ_GROUP
+    save_file(packed, folder / "model.safetensors", {"format": "pt"})
+    config = json.loads((folder / "config.json").read_text())
+    config["quantization_config"] = {"quant_method": "gptq", "bits": 4, "group_size": GPTQ_GROUP, "desc_act": False}
+    (folder / "config.json").write_text(json.dumps({**config, "dtype": "float16"}))
     return folder
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import fetched
-from tests.runtime.shapes import Size, write_checkpoint, write_clip, write_gguf, write_whisper
+from tests.runtime.shapes import Size, write_checkpoint, write_clip, write_gguf, write_gptq, write_whisper
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = Size(layers=8, hidden=512, heads=8, kv_heads=2, intermediate=1408, vocab=8192)
@@ -88,6 +88,12 @@ def test_deep_checkpoint(deep_checkpoint: Path, precision: str, context: int) ->
 @pytest.mark.parametrize(("precision", "context"), [("float32", 512), ("int8", 256), ("int4", 256)])
 def test_wide_checkpoint(wide_checkpoint: Path, precision: str, context: int) -> None:
     check(measured("transformers", wide_checkpoint, precision, context, context - 40))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("size", "context"), [(DEEP, 512), (WIDE, 256)])
+def test_gptq(tmp_path: Path, size: Size, context: int) -> None:
+    check(measured("transformers", write_gptq(tmp_path / "gptq", size), context=context, prompt=context - 40))
 
 
 @pytest.fixture(scope="module")
