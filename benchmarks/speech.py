@@ -29,7 +29,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from llm.catalogue.lookup import find
 from llm.config import config
 from llm.engines.base import LoadPlan
-from llm.engines.whisper import SpeechModel, load
+from llm.engines.whisper import load
+from llm.runtime.speech_model import SpeechModel
 from llm.sources import fetch
 from llm.speech.audio import SAMPLE_RATE, blocks
 from llm.speech.chunks import BATCHED, chunks
@@ -88,7 +89,8 @@ def raw_batched(words: bool) -> Callable[[Path], Result]:
 
 
 def hearth_model() -> SpeechModel:
-    return load(find(config().starter_speech), starter(), LoadPlan(device="cpu"), lambda *_: None)
+    entry = find(config().starter_speech)
+    return SpeechModel(entry, load(entry, starter(), LoadPlan(device="cpu"), lambda *_: None))
 
 
 def hearth(words: bool) -> Callable[[Path], Result]:
@@ -118,10 +120,10 @@ def transformers_pipeline(words: bool) -> Callable[[Path], Result]:
     from faster_whisper.audio import decode_audio
     from transformers import (
         GenerationConfig,
-        PreTrainedTokenizerFast,
         WhisperConfig,
         WhisperFeatureExtractor,
         WhisperForConditionalGeneration,
+        WhisperTokenizer,
         pipeline,
     )
 
@@ -144,7 +146,8 @@ def transformers_pipeline(words: bool) -> Callable[[Path], Result]:
         min_new_tokens=length,
         max_new_tokens=length,
     )
-    tokenizer = PreTrainedTokenizerFast(tokenizer_file=str(starter() / "tokenizer.json"), pad_token="<|endoftext|>")
+    end = "<|endoftext|>"
+    tokenizer = WhisperTokenizer.from_pretrained(str(starter()), eos_token=end, pad_token=end, unk_token=end)
     recognise = pipeline(
         "automatic-speech-recognition",
         model=model,

@@ -5,9 +5,10 @@ from __future__ import annotations
 import streamlit as st
 
 from llm.errors import NotFound
+from llm.speech.jobs import jobs
 from llm.store import Transcript
 from ui.i18n import t
-from ui.speech_state import DELETED, open_transcript
+from ui.speech_state import DELETED, open_transcript, owner
 from ui.state import kept
 
 SHOWN = 30
@@ -30,8 +31,10 @@ def transcript_list(shown: Transcript | None) -> None:
         _undo_delete()
         limit = st.session_state.get("speech_list_limit", SHOWN)
         page = kept().transcripts.list(query, limit=limit)
+        growing = jobs().drafts(owner())
         for item in page.items:
-            _row(item, shown)
+            if item.id not in growing:
+                _row(item, shown)
         if not page.items:
             st.caption(t("speech.nothing_found") if query else t("speech.none_yet"))
         if page.next:

@@ -90,7 +90,8 @@ def start_again(
     path = store.attachments.path(item.audio_sha256 or "")
     remember_for_undo(before)
     recording = Recording(path, item.title, *passage)
-    return _begun(jobs().start([recording], options, owner(), model, _keep_passage(store, item.id, passage)))
+    keep = _keep_passage(store, item.id, passage)
+    return _begun(jobs().start([recording], options, owner(), model, keep, drafts=False))
 
 
 def _begun(job: Job) -> Job:
@@ -101,7 +102,10 @@ def _begun(job: Job) -> Job:
 def _keep_new(store: Store) -> Keep:
     from llm.speech.playable import playable
 
-    def keep(result: Transcription, recording: Recording) -> str:
+    def keep(result: Transcription, recording: Recording, before: str) -> str:
+        if before:
+            store.transcripts.update(before, payload=result.to_dict())
+            return before
         with playable(recording.source, recording.name) as (audio, media_type):
             sha256 = store.attachments.put(audio)
         made = store.transcripts.create(
@@ -116,7 +120,7 @@ def _keep_passage(store: Store, transcript_id: str, passage: tuple[float, float]
     from llm.speech.editing import replaced
     from llm.speech.marks import marked
 
-    def keep(result: Transcription, recording: Recording) -> str:
+    def keep(result: Transcription, recording: Recording, _: str) -> str:
         whole = Transcription.of(store.transcripts.get(transcript_id).payload)
         segments = marked(
             replaced(whole.segments, *passage, result.segments), SpeechOptions().with_values(whole.options)

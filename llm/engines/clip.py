@@ -9,14 +9,12 @@ from typing import Any
 
 from llm.catalogue.entry import ModelEntry
 from llm.engines.base import LoadPlan, LoadProgress, MemoryUse
-from llm.engines.use import UseCount
 from llm.errors import CorruptModel, MissingPackage
 from llm.messages import ImagePart
-from llm.runtime.advice import explaining_memory
 from llm.vision.picture import for_model
 
 
-def load(entry: ModelEntry, path: Path, plan: LoadPlan, progress: LoadProgress) -> ClipModel:
+def load(entry: ModelEntry, path: Path, plan: LoadPlan, progress: LoadProgress) -> Clip:
     """Loads a CLIP or Chinese-CLIP folder.
 
     Raises:
@@ -35,17 +33,14 @@ def load(entry: ModelEntry, path: Path, plan: LoadPlan, progress: LoadProgress) 
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CorruptModel(path=str(path), detail=f"{type(error).__name__}: {error}") from error
     progress("weights", 1, 1)
-    return ClipModel(entry, plan, model, tokenizer, pictures)
+    return Clip(model, tokenizer, pictures)
 
 
-class ClipModel:
-    """A loaded CLIP, shared by everybody; one ranking at a time."""
+class Clip:
+    """A CLIP's weights; one ranking at a time."""
 
-    def __init__(self, entry: ModelEntry, plan: LoadPlan, model: Any, tokenizer: Any, pictures: Any) -> None:
-        self.entry = entry
-        self.plan = plan
+    def __init__(self, model: Any, tokenizer: Any, pictures: Any) -> None:
         self.model = model
-        self.use = UseCount(limit=64)
         self._tokenizer = tokenizer
         self._pictures = pictures
         self._lock = threading.Lock()
@@ -61,15 +56,17 @@ class ClipModel:
         import torch
 
         image = for_model(part)
-        guard = explaining_memory(self.entry, self.plan, self.memory)
-        with guard, self.use, self._lock, torch.inference_mode():
+        with self._lock, torch.inference_mode():
             texts = self._tokenizer(list(captions), padding=True, truncation=True, return_tensors="pt")
             pixels = self._pictures(images=image, return_tensors="pt")
             shares = self.model(**texts, **pixels).logits_per_image[0].softmax(-1).tolist()
         return sorted(zip(captions, shares, strict=True), key=lambda pair: -pair[1])
 
     def memory(self) -> MemoryUse:
-        return MemoryUse({"cpu": sum(p.numel() * p.element_size() for p in self.model.parameters())})
+        """What the weights take; nothing once they are freed."""
+        weights = self.model.parameters() if self.model is not None else ()
+        return MemoryUse({"cpu": sum(weight.numel() * weight.element_size() for weight in weights)})
 
     def close(self) -> None:
+        """Frees the weights."""
         self.model = None

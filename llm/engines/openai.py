@@ -146,7 +146,7 @@ class RemoteModel:
         return [row["embedding"] for row in rows], answer.get("usage", {}).get("prompt_tokens", 0)
 
     def transcribe(self, audio: Any, options: Any, cancel: Cancel | None = None) -> Iterator[Any]:
-        """Speech events, as `llm.engines.whisper.SpeechModel.transcribe` has them. Raises as `stream`."""
+        """Speech events, as `llm.runtime.speech_model.SpeechModel.transcribe` has them. Raises as `stream`."""
         from llm.engines.openai_speech import transcribed
 
         with self.use:

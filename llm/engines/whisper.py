@@ -13,63 +13,27 @@ from typing import TYPE_CHECKING, Any
 
 from llm.catalogue.entry import ModelEntry
 from llm.config import config
-from llm.engines.base import Cancel, Device, LoadPlan, LoadProgress, MemoryUse
-from llm.engines.use import UseCount
-from llm.errors import CorruptModel, MissingPackage, ModelNotThere, OutOfMemory, UnsupportedModel
+from llm.engines.base import Device, LoadPlan, LoadProgress, MemoryUse
+from llm.errors import CorruptModel, MissingPackage, OutOfMemory, UnsupportedModel
 from llm.machine.hardware import hardware
-from llm.runtime.advice import explaining_memory
 from llm.speech.chunks import Chunk
 from llm.speech.marks import compression_ratio
 from llm.speech.options import BATCH_CPU, BATCH_CUDA, FALLBACK_TEMPERATURES, SpeechOptions
-from llm.speech.segments import Segment, SpeechEvent, Word
+from llm.speech.segments import Segment, Word
 from llm.speech.sentences import sentences
-from llm.speech.transcriber import Recogniser, Recording, transcribe
 
 if TYPE_CHECKING:
     from faster_whisper import WhisperModel
 
+    from llm.engines.whisper_transformers import TransformersWhisper
+
 _COMPUTE = {"float32": "float32", "float16": "float16", "bfloat16": "bfloat16", "int8": "int8"}
 
 
-class SpeechModel:
-    """What `llm.load` returns for a speech model, shared by everybody.
-
-    runtime: `ctranslate2` or `transformers`; `plan.reason` says why.
-    languages: the codes that can be chosen.
-    """
-
-    def __init__(self, entry: ModelEntry, plan: LoadPlan, recogniser: Any, runtime: str) -> None:
-        self.entry = entry
-        self.plan = plan
-        self.runtime = runtime
-        self.use = UseCount()
-        self.languages: tuple[str, ...] = recogniser.languages
-        self._recogniser: Recogniser | None = recogniser
-        self._bytes: MemoryUse = recogniser.memory()
-
-    def transcribe(
-        self, audio: Recording | str | Path, options: SpeechOptions, cancel: Cancel | None = None
-    ) -> Iterator[SpeechEvent]:
-        """See `llm.speech.transcriber.transcribe`. Several may run at once; their windows take turns."""
-        if not isinstance(audio, Recording):
-            audio = Recording(audio, Path(audio).name)
-        recogniser = self._recogniser
-        if recogniser is None:
-            raise ModelNotThere(model=self.entry.name)
-        with self.use, explaining_memory(self.entry, self.plan, self.memory):
-            yield from transcribe(recogniser, audio, options, cancel or Cancel())
-
-    def memory(self) -> MemoryUse:
-        """What the weights take, by device."""
-        return self._bytes if self._recogniser is not None else MemoryUse()
-
-    def close(self) -> None:
-        """Frees the weights once the last running transcription lets go of them."""
-        self._recogniser = None
-
-
-def load(entry: ModelEntry, path: Path, plan: LoadPlan, progress: LoadProgress) -> SpeechModel:
-    """Loads a Whisper from a folder.
+def load(
+    entry: ModelEntry, path: Path, plan: LoadPlan, progress: LoadProgress
+) -> Ctranslate2Whisper | TransformersWhisper:
+    """Loads a Whisper from a folder. Its `plan.reason` says why it runs as it does.
 
     Raises:
         MissingPackage: faster-whisper is not installed.
@@ -87,23 +51,26 @@ def load(entry: ModelEntry, path: Path, plan: LoadPlan, progress: LoadProgress) 
             from llm.engines import whisper_transformers
 
             plan = replace(plan, reason=_join(plan.reason, f"through transformers: {error}"))
-            return SpeechModel(entry, plan, whisper_transformers.load(entry, path, plan), "transformers")
+            return whisper_transformers.load(entry, path, plan)
     progress("weights", 0, 1)
-    recogniser = _Ctranslate2(entry, path, plan)
+    recogniser = Ctranslate2Whisper(entry, path, plan)
     progress("weights", 1, 1)
-    return SpeechModel(entry, replace(plan, device=recogniser.device), recogniser, "ctranslate2")
+    return recogniser
 
 
-class _Ctranslate2:
+class Ctranslate2Whisper:
     """A `Recogniser` over faster-whisper."""
+
+    runtime = "ctranslate2"
 
     def __init__(self, entry: ModelEntry, path: Path, plan: LoadPlan) -> None:
         try:
             from faster_whisper import WhisperModel
         except ImportError as error:
             raise MissingPackage(package="faster-whisper") from error
-        self.device = _device(plan)
-        precision = "float16" if self.device == "cuda" else "int8"
+        device = _device(plan)
+        self.plan = replace(plan, device=device)
+        precision = "float16" if device == "cuda" else "int8"
         if plan.precision not in ("auto", "file"):
             if plan.precision not in _COMPUTE:
                 raise UnsupportedModel(path=str(path), detail=f"Whisper doesn't run in {plan.precision}")
@@ -111,7 +78,7 @@ class _Ctranslate2:
         try:
             self._model: WhisperModel = _remembering(WhisperModel)(
                 str(path),
-                device=self.device,
+                device=device,
                 compute_type=precision,
                 cpu_threads=config().threads or hardware().usable_cores,
                 local_files_only=True,
@@ -123,13 +90,13 @@ class _Ctranslate2:
                 raise OutOfMemory(model=entry.name, detail=str(error)) from error
             raise CorruptModel(path=str(path), detail=str(error)) from error
         self.languages = tuple(sorted(self._model.supported_languages))
-        self.batch = BATCH_CUDA if self.device == "cuda" else BATCH_CPU
+        self.batch = BATCH_CUDA if device == "cuda" else BATCH_CPU
         weights = (path / "model.bin").stat().st_size
         # model.bin is float16 as a rule, and int8 halves what is held of it.
         self._weights_bytes = weights // 2 if precision == "int8" else weights * (2 if precision == "float32" else 1)
 
     def memory(self) -> MemoryUse:
-        return MemoryUse({"cuda:0" if self.device == "cuda" else "cpu": self._weights_bytes})
+        return MemoryUse({"cuda:0" if self.plan.device == "cuda" else "cpu": self._weights_bytes})
 
     def detect(self, chunk: Chunk) -> tuple[str, float]:
         if not self._model.model.is_multilingual:

@@ -41,14 +41,17 @@ def load(entry: ModelEntry, folder: Path, plan: LoadPlan) -> TransformersWhisper
         raise UnsupportedModel(path=str(folder), detail=str(error)) from error
     except OSError as error:
         raise CorruptModel(path=str(folder), detail=str(error)) from error
-    return TransformersWhisper(model.to(device).eval(), processor)
+    return TransformersWhisper(model.to(device).eval(), processor, plan)
 
 
 class TransformersWhisper:
     """A `Recogniser`."""
 
-    def __init__(self, model: Any, processor: Any) -> None:
+    runtime = "transformers"
+
+    def __init__(self, model: Any, processor: Any, plan: LoadPlan) -> None:
         self.model = model
+        self.plan = plan
         self.processor = processor
         self.tokenizer = processor.tokenizer
         self.batch = 16 if model.device.type == "cuda" else 4

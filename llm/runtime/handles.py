@@ -26,9 +26,11 @@ from llm.machine.give_back import give_back
 from llm.machine.hardware import hardware
 from llm.runtime.acceptance import check_runs, with_sampling
 from llm.runtime.advice import is_out_of_memory, out_of_memory
+from llm.runtime.caption_model import CaptionModel
+from llm.runtime.chat_model import ChatModel
 from llm.runtime.memory import available, estimate
-from llm.runtime.model import ChatModel
 from llm.runtime.room import Holding, plan_room
+from llm.runtime.speech_model import SpeechModel
 
 log = logging.getLogger(__name__)
 
@@ -176,11 +178,21 @@ def _handle(key: str, _entry: ModelEntry, _path: Path, _plan: LoadPlan, _progres
             raise
         give_back()  # what was loaded so far
         raise out_of_memory(_entry, _plan, _path) from error
-    whole = _entry.engine in ("whisper", "openai") or module == CLIP_MODULE
-    handle = engine if whole else ChatModel(_entry, getattr(engine, "plan", _plan), engine)
+    handle = _shared(_entry, _plan, engine)
     handle.use.on_use = partial(mark_used, _entry.id)
     mark_used(_entry.id)
     return handle
+
+
+def _shared(entry: ModelEntry, plan: LoadPlan, engine: Any) -> Any:
+    """What everybody sees of an engine's weights."""
+    if entry.task == "zero-shot-image":
+        return CaptionModel(entry, plan, engine)
+    if entry.engine == "whisper":
+        return SpeechModel(entry, engine)
+    if entry.engine == "openai":  # another server's model has no weights here, and its own conventions there
+        return engine
+    return ChatModel(entry, getattr(engine, "plan", plan), engine)
 
 
 def _plan_of_loaded(path: Path) -> LoadPlan | None:

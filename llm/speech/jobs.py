@@ -1,7 +1,7 @@
 """Transcriptions in the background: they outlive a page's run and a reload, and nobody's page waits for another's.
 
-A job is one thread that takes files one after the other. What it has so far can be read at any time. A transcript
-and its sound are kept together when a file is done with, so that a failure leaves nothing half-written.
+A job is one thread that takes files one after the other. What it has so far can be read at any time, and of a long
+file is kept now and then, so that a process that is killed loses little. A transcript and its sound are kept together.
 """
 
 from __future__ import annotations
@@ -38,9 +38,14 @@ class Speaks(Protocol):
     def transcribe(self, audio: Recording, options: SpeechOptions, cancel: Cancel) -> Any: ...
 
 
+KEPT_EVERY_S = 15.0
+"""How much work a killed process may lose."""
+
+
 OpenModel: TypeAlias = Callable[[], Speaks]
-Keep: TypeAlias = Callable[[Transcription, Recording], str]
-"""Saves a result and returns the transcript's id."""
+Keep: TypeAlias = Callable[[Transcription, Recording, str], str]
+"""Saves a result and returns the transcript's id. The last argument is the id of what was saved of this file before,
+empty the first time."""
 
 
 @dataclass
@@ -68,13 +73,14 @@ class FileWork:
 class Job:
     """Files on their way to text. Made by `Jobs.start`; fields are read by pages and written by the job's thread."""
 
-    def __init__(self, files: Sequence[Recording], options: SpeechOptions, owner: str) -> None:
+    def __init__(self, files: Sequence[Recording], options: SpeechOptions, owner: str, drafts: bool = True) -> None:
         self.id = uuid.uuid4().hex
         self.owner = owner
         self.options = options
         self.files = [FileWork(recording, total_s=recording.end_s) for recording in files]
         self.seen = False
         """Whether a page has shown how it ended."""
+        self._drafts = drafts
         self._cancel = Cancel()
 
     @property
@@ -108,7 +114,7 @@ class Job:
         file.state = "loading"
         model = open_model()
         file.state = "running"
-        begun = time.monotonic()
+        begun = kept = time.monotonic()
         finished: SpeechFinished | None = None
         failure: Exception | None = None
         try:
@@ -120,7 +126,11 @@ class Job:
                         file.segments.append(event)
                     case SpeechProgress(done_s=done_s, total_s=total_s):
                         file.done_s, file.total_s = done_s, total_s
-                        file.speed = (done_s - file.recording.start_s) / max(time.monotonic() - begun, 1e-6)
+                        now = time.monotonic()
+                        file.speed = (done_s - file.recording.start_s) / max(now - begun, 1e-6)
+                        if self._drafts and file.segments and now - kept >= KEPT_EVERY_S:
+                            self._keep_draft(file, _result(file, None, self.options, model, now - begun), keep)
+                            kept = time.monotonic()
                     case SpeechFinished():
                         finished = event
         except Exception as error:
@@ -130,10 +140,17 @@ class Job:
         if file.started and (file.segments or not self._cancel.is_set()):
             file.state = "saving"
             result = _result(file, finished, self.options, model, time.monotonic() - begun)
-            file.transcript_id = keep(result, file.recording)
+            file.transcript_id = keep(result, file.recording, file.transcript_id)
         if failure is not None:
             raise failure
         file.state = "cancelled" if self._cancel.is_set() else "done"
+
+    @staticmethod
+    def _keep_draft(file: FileWork, result: Transcription, keep: Keep) -> None:
+        try:
+            file.transcript_id = keep(result, file.recording, file.transcript_id)
+        except Exception:  # a full disk must not end the work: there may be room when it is done
+            log.warning("What there is of %s could not be kept", file.recording.name, exc_info=True)
 
 
 def _result(
@@ -166,15 +183,26 @@ class Jobs:
         self._lock = threading.Lock()
 
     def start(
-        self, files: Sequence[Recording], options: SpeechOptions, owner: str, open_model: OpenModel, keep: Keep
+        self,
+        files: Sequence[Recording],
+        options: SpeechOptions,
+        owner: str,
+        open_model: OpenModel,
+        keep: Keep,
+        drafts: bool = True,
     ) -> Job:
-        """Begins a job in a thread of its own."""
-        job = Job(files, options, owner)
+        """Begins a job in a thread of its own. drafts: `keep` is also called in the middle of a file."""
+        job = Job(files, options, owner, drafts)
         with self._lock:
             self._jobs = {key: kept for key, kept in self._jobs.items() if kept.active or not kept.seen}
             self._jobs[job.id] = job
         threading.Thread(target=job.run, args=(open_model, keep, self._turn), name="transcription", daemon=True).start()
         return job
+
+    def drafts(self, owner: str) -> set[str]:
+        """Ids of the transcripts that grow now, which nobody should change meanwhile."""
+        active = [job for job in list(self._jobs.values()) if job.active and job.owner == owner]
+        return {file.transcript_id for job in active for file in job.files if file.state not in ENDED}
 
     def get(self, job_id: str, owner: str) -> Job | None:
         """A job of that owner's which runs, or whose end nobody has seen."""

@@ -207,13 +207,13 @@ def test_silence_and_broken_streams(scripted: Callable[[Script], Server]) -> Non
 
 
 def test_a_silent_server_is_left_at_once_when_cancelled(scripted: Callable[[Script], Server]) -> None:
-    server = scripted(lambda handler, count: time.sleep(3))
+    server = scripted(lambda handler, count: time.sleep(5))
     cancel = Cancel()
     threading.Timer(0.3, cancel.set).start()
     begin = time.perf_counter()
     with pytest.raises(Cancelled):
         fetched(server, Call("/x", {}), cancel)
-    assert time.perf_counter() - begin < 1.5
+    assert time.perf_counter() - begin < 4
 
 
 def test_calls_that_come_in_pieces(scripted: Callable[[Script], Server], own_home: Path) -> None:

@@ -65,12 +65,13 @@ def answer(name: str, engine: Any, prompt_tokens: int) -> None:
     {"whisper": transcribe, "clip": rank}.get(name, generate)(engine, prompt_tokens)
 
 
-def transcribe(engine: Any, _: int) -> None:
+def transcribe(recogniser: Any, _: int) -> None:
     """380 seconds of noise: a short window, half a batch and a full one."""
     import numpy as np
 
+    from llm.engines.base import Cancel
+    from llm.speech import transcriber
     from llm.speech.options import SpeechOptions
-    from llm.speech.transcriber import Recording
 
     with tempfile.NamedTemporaryFile(suffix=".wav", delete=False) as file, wave.open(file, "wb") as out:
         out.setnchannels(1)
@@ -78,7 +79,8 @@ def transcribe(engine: Any, _: int) -> None:
         out.setframerate(16000)
         noise = np.random.default_rng(0).normal(0, 3000, 16000 * 380).astype(np.int16)
         out.writeframes(noise.tobytes())
-    list(engine.transcribe(Recording(file.name, "noise"), SpeechOptions(vad_filter=False)))
+    recording = transcriber.Recording(file.name, "noise")
+    list(transcriber.transcribe(recogniser, recording, SpeechOptions(vad_filter=False), Cancel()))
     Path(file.name).unlink()
 
 

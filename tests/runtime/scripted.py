@@ -18,7 +18,7 @@ from llm.engines.base import (
     Waiting,
 )
 from llm.events import Piece, Prompt, Token
-from llm.runtime.model import ChatModel
+from llm.runtime.chat_model import ChatModel
 from llm.settings import GenerationSettings
 
 SPECIAL = {"<|im_start|>": 1, "<|im_end|>": 2, "<tool_call>": 3}

@@ -11,7 +11,8 @@ import pytest
 from llm.catalogue.lookup import find
 from llm.config import config
 from llm.engines.base import LoadPlan
-from llm.engines.whisper import SpeechModel, load
+from llm.engines.whisper import load
+from llm.runtime.speech_model import SpeechModel
 from tests.conftest import fetched
 from tests.speech import samples
 
@@ -27,7 +28,8 @@ def whisper_folder() -> Path:
 
 @pytest.fixture(scope="session")
 def whisper(whisper_folder: Path) -> Iterator[SpeechModel]:
-    model = load(find(STARTER), whisper_folder, LoadPlan(device="cpu"), lambda *_: None)
+    entry = find(STARTER)
+    model = SpeechModel(entry, load(entry, whisper_folder, LoadPlan(device="cpu"), lambda *_: None))
     yield model
     model.close()
 

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+import pytest
+
 from llm.catalogue.entry import ModelEntry
 from llm.engines.base import Cancel
 from llm.errors import NotAudio, OutOfMemory
@@ -45,7 +47,7 @@ class Scripted:
 def run(model: Any, *names: str) -> tuple[Job, list[Transcription]]:
     kept: list[Transcription] = []
 
-    def keep(result: Transcription, recording: Recording) -> str:
+    def keep(result: Transcription, recording: Recording, _: str) -> str:
         kept.append(result)
         return f"id-{recording.name}"
 
@@ -89,11 +91,37 @@ def test_progress_can_be_read_while_it_works():
     assert jobs.get(job.id, "me") is None
 
 
+def test_what_there_is_so_far_is_kept_as_one_transcript(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("llm.speech.jobs.KEPT_EVERY_S", 0.0)
+    model = Scripted(["one", "two", "three"], step=threading.Semaphore(2))
+    kept: list[tuple[str, bool, str]] = []
+
+    def keep(result: Transcription, recording: Recording, before: str) -> str:
+        kept.append((result.text, result.complete, before))
+        if len(kept) == 1:
+            raise OSError("the disk is full")
+        return before or "id"
+
+    jobs = Jobs()
+    job = jobs.start([Recording("a", "a")], SpeechOptions(), "me", lambda: model, keep)
+    wait(lambda: len(kept) == 2 and jobs.drafts("me"))
+    assert jobs.drafts("me") == {"id"} and jobs.drafts("you") == set()
+    model.step.release(5)
+    wait(lambda: not job.active)
+    assert kept == [
+        ("one", False, ""),
+        ("one\ntwo", False, ""),
+        ("one\ntwo\nthree", False, "id"),
+        ("one\ntwo\nthree", True, "id"),
+    ]
+    assert job.files[0].state == "done" and jobs.drafts("me") == set()
+
+
 def test_cancel_keeps_what_is_done_and_skips_the_rest():
     model = Scripted(["one", "two", "three"], step=threading.Semaphore(1))
     kept: list[Transcription] = []
     files = [Recording("a", "a"), Recording("b", "b")]
-    job = Jobs().start(files, SpeechOptions(), "me", lambda: model, lambda result, _: kept.append(result) or "id")
+    job = Jobs().start(files, SpeechOptions(), "me", lambda: model, lambda result, *_: kept.append(result) or "id")
     wait(lambda: job.files[0].segments)
     job.cancel()
     assert job.cancelling

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from llm.engines.whisper import SpeechModel
+from llm.runtime.speech_model import SpeechModel
 from llm.speech.options import SpeechOptions, choose_decoding, controls
 from llm.speech.transcriber import Recording
 

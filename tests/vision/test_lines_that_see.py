@@ -14,7 +14,7 @@ from llm.engines.transformers import load
 from llm.errors import MissingPackage
 from llm.events import Finished, TextDelta
 from llm.messages import user
-from llm.runtime.model import ChatModel
+from llm.runtime.chat_model import ChatModel
 from tests.vision.test_transformers_vision import CONVERSATIONS, GREEDY, ONE, Published, picture, written
 from tests.vision.tiny_lines import LINES, tiny_line
 from tests.vision.tiny_vlm import tiny_vlm

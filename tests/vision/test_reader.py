@@ -81,7 +81,7 @@ def test_the_chat_model_gets_the_text_and_its_events_come_through() -> None:
 def test_stop_is_heard_while_reading(monkeypatch: pytest.MonkeyPatch) -> None:
     import time
 
-    monkeypatch.setattr("llm.engines.reader.read_text", lambda part: time.sleep(1.5))
+    monkeypatch.setattr("llm.engines.reader.read_text", lambda part: time.sleep(4))
     chat, engine = scripted_model()
     cancel = Cancel()
     events = ReaderModel(chat.entry, chat).stream([user(blank(), "?")], GenerationSettings(), cancel)
@@ -90,7 +90,7 @@ def test_stop_is_heard_while_reading(monkeypatch: pytest.MonkeyPatch) -> None:
     began = time.monotonic()
     with pytest.raises(Cancelled):
         list(events)
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 3
     assert engine.received == []
 
 

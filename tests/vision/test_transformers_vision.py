@@ -19,7 +19,7 @@ from llm.engines.transformers.vision import processor_of
 from llm.errors import CorruptModel, InvalidRequest, UnsupportedContent
 from llm.events import Finished, PromptReady, TextDelta
 from llm.messages import ImagePart, Message, TextPart, assistant, user
-from llm.runtime.model import ChatModel
+from llm.runtime.chat_model import ChatModel
 from llm.settings import GenerationSettings
 from tests.vision.at_once import at_once
 from tests.vision.tiny_vlm import KINDS, TEMPLATE, tiny_vlm

@@ -1,0 +1,42 @@
+"""A loaded CLIP as everybody sees it: captions for a picture, ranked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from llm.catalogue.entry import ModelEntry
+from llm.engines.base import LoadPlan, MemoryUse
+from llm.engines.use import UseCount
+from llm.messages import ImagePart
+from llm.runtime.advice import explaining_memory
+
+if TYPE_CHECKING:
+    from llm.engines.clip import Clip
+
+
+class CaptionModel:
+    """What `llm.load` returns for a CLIP, shared by everybody."""
+
+    def __init__(self, entry: ModelEntry, plan: LoadPlan, engine: Clip) -> None:
+        self.entry = entry
+        self.plan = plan
+        self.use = UseCount(limit=64)
+        self._engine = engine
+
+    def rank(self, part: ImagePart, captions: Sequence[str]) -> list[tuple[str, float]]:
+        """See `llm.engines.clip.Clip.rank`.
+
+        Raises:
+            Busy: too many are waiting.
+        """
+        with self.use, explaining_memory(self.entry, self.plan, self.memory):
+            return self._engine.rank(part, captions)
+
+    def memory(self) -> MemoryUse:
+        """What the weights take, by device."""
+        return self._engine.memory()
+
+    def close(self) -> None:
+        """Frees the weights."""
+        self._engine.close()

@@ -1,0 +1,62 @@
+"""A loaded speech model as everybody sees it: a recogniser that several recordings share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Protocol
+
+from llm.catalogue.entry import ModelEntry
+from llm.engines.base import Cancel, LoadPlan, MemoryUse
+from llm.engines.use import UseCount
+from llm.errors import ModelNotThere
+from llm.runtime.advice import explaining_memory
+from llm.speech.options import SpeechOptions
+from llm.speech.segments import SpeechEvent
+from llm.speech.transcriber import Recogniser, Recording, transcribe
+
+
+class LoadedRecogniser(Recogniser, Protocol):
+    """What `llm.engines.whisper.load` returns.
+
+    runtime: `ctranslate2` or `transformers`; `plan.reason` says why. languages: the codes that can be chosen.
+    """
+
+    plan: LoadPlan
+    runtime: str
+    languages: tuple[str, ...]
+
+    def memory(self) -> MemoryUse:
+        """What the weights take, by device."""
+
+
+class SpeechModel:
+    """What `llm.load` returns for a speech model, shared by everybody."""
+
+    def __init__(self, entry: ModelEntry, recogniser: LoadedRecogniser) -> None:
+        self.entry = entry
+        self.plan = recogniser.plan
+        self.runtime = recogniser.runtime
+        self.languages = recogniser.languages
+        self.use = UseCount()
+        self._recogniser: LoadedRecogniser | None = recogniser
+
+    def transcribe(
+        self, audio: Recording | str | Path, options: SpeechOptions, cancel: Cancel | None = None
+    ) -> Iterator[SpeechEvent]:
+        """See `llm.speech.transcriber.transcribe`. Several may run at once; their windows take turns."""
+        if not isinstance(audio, Recording):
+            audio = Recording(audio, Path(audio).name)
+        recogniser = self._recogniser
+        if recogniser is None:
+            raise ModelNotThere(model=self.entry.name)
+        with self.use, explaining_memory(self.entry, self.plan, self.memory):
+            yield from transcribe(recogniser, audio, options, cancel or Cancel())
+
+    def memory(self) -> MemoryUse:
+        """What the weights take, by device."""
+        return self._recogniser.memory() if self._recogniser is not None else MemoryUse()
+
+    def close(self) -> None:
+        """Frees the weights once the last running transcription lets go of them."""
+        self._recogniser = None
