@@ -29,6 +29,7 @@ from tests.api.conftest import PATIENCE_S, Served, free_port, serve_command, spo
 from tests.conftest import fetched
 from tests.engines.tiny_checkpoints import save_checkpoint
 from tests.vision.test_transformers_vision import picture
+from tests.vision.tiny_lines import tiny_line
 from tests.vision.tiny_vlm import tiny_vlm
 
 SPEECH = "faster-whisper-base"
@@ -47,6 +48,7 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("checkpoints")
     tiny_vlm("qwen2_vl", folder / "sees")
     save_checkpoint(folder / "writes", "qwen2")
+    tiny_line("llava", folder / "llava")
     return folder
 
 
@@ -132,13 +134,17 @@ def test_vectors_from_llama_cpps_server(starter_file: Path, data_folder: Path) -
 
 @pytest.fixture(scope="module")
 def transformers_serve(checkpoints: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """`transformers serve` with the tiny model in its cache, as if it had been fetched from the hub."""
+    """`transformers serve` with tiny models in its cache, as if they had been fetched from the hub.
+
+    For pictures a LLaVA: to read Qwen2-VL's processor that server wants torchvision, which Hearth does without.
+    """
     home = tmp_path_factory.mktemp("hub")
-    place = home / "hub" / "models--tiny--writes"
-    (place / "refs").mkdir(parents=True)
-    (place / "refs" / "main").write_text("0" * 40)
-    (place / "snapshots").mkdir()
-    (place / "snapshots" / ("0" * 40)).symlink_to(checkpoints / "writes")
+    for name in ("writes", "llava"):
+        place = home / "hub" / f"models--tiny--{name}"
+        (place / "refs").mkdir(parents=True)
+        (place / "refs" / "main").write_text("0" * 40)
+        (place / "snapshots").mkdir()
+        (place / "snapshots" / ("0" * 40)).symlink_to(checkpoints / name)
     port = free_port()
     command = [sys.executable, "-m", "transformers.cli.transformers", "serve", "--port", str(port), "--device", "cpu"]
     environment = {**os.environ, "HF_HOME": str(home), "HF_HUB_OFFLINE": "1"}
@@ -160,9 +166,9 @@ def transformers_serve(checkpoints: Path, tmp_path_factory: pytest.TempPathFacto
 
 
 def test_transformers_serve(transformers_serve: str, checkpoints: Path, data_folder: Path) -> None:
-    (entry,) = add_server("hf", transformers_serve)
-    assert entry.remote_id.startswith("tiny/writes")
-    model = llm.load(entry.id)
+    models = {entry.remote_id.split("@")[0]: entry for entry in add_server("hf", transformers_serve)}
+    assert set(models) == {"tiny/writes", "tiny/llava"}
+    model = llm.load(models["tiny/writes"].id)
     text, end = said(model, "Count from one to five.")
     assert end.reason == "length" and end.usage.completion_tokens == 6 and end.usage.prompt_tokens > 6
     assert text == said(llm.load(str(checkpoints / "writes")), "Count from one to five.")[0]
@@ -176,3 +182,8 @@ def test_transformers_serve(transformers_serve: str, checkpoints: Path, data_fol
     with pytest.raises(ModelError) as caught:
         said(model, "x", settings=GenerationSettings(max_length=4, top_k=7))
     assert "top_k" in str(caught.value)
+
+    asked = (picture(1), "What is in the picture?")
+    text, end = said(llm.load(models["tiny/llava"].id), *asked)
+    assert text == said(llm.load(str(checkpoints / "llava")), *asked)[0]
+    assert end.usage.prompt_tokens > 16
