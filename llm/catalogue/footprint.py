@@ -96,9 +96,18 @@ def int8_workspace(shape: Shape, context_tokens: int) -> int:
     return 4 * (3 * shape.hidden * shape.intermediate + 5 * tokens * shape.intermediate)
 
 
-QUANTISED_KEPT = 0.23
-"""Part of itself that a model which bitsandbytes quantised on a CPU holds besides: what the C library keeps of the
-matrices that are unpacked for every product. Measured: 0.19 to 0.27 in two shapes."""
+HEAP_BLOCK_BYTES = 32 * MIB
+"""Blocks above this go back to the system when they are freed; glibc's heaps may keep smaller ones (mallopt(3),
+M_MMAP_THRESHOLD)."""
+BLOCKS_KEPT = 7
+
+
+def unpacked_kept(shape: Shape) -> int:
+    """Bytes that the C library keeps of the matrices which bitsandbytes unpacks for every product on a CPU.
+
+    Measured in two shapes: 3 to 8 matrices at a time, another number in each run.
+    """
+    return BLOCKS_KEPT * min(4 * shape.hidden * shape.intermediate, HEAP_BLOCK_BYTES)
 
 
 def llamacpp_activations(shape: Shape) -> int:
@@ -142,9 +151,12 @@ def _repacked_types(instruction_sets: Sequence[str]) -> tuple[str, ...]:
     return ("Q4_0", "Q4_K", "Q5_K", "Q6_K", "Q8_0", "IQ4_NL") if "asimddp" in instruction_sets else ()
 
 
-def clip_footprint(parameters: int) -> Footprint:
-    """CLIP in float32: two encoders that read one picture and a few captions; nothing is kept between them."""
-    return Footprint(4 * parameters, 0, 4 * TORCH_TOOLS_VALUES)
+def clip_footprint(parameters: int, shape: Shape) -> Footprint:
+    """CLIP in float32: two encoders that read one picture and a few captions; nothing is kept between them.
+
+    Its files are mapped, and of the table of tokens only the rows of the captions' words are read.
+    """
+    return Footprint(4 * (parameters - shape.vocab * shape.hidden), 0, 4 * TORCH_TOOLS_VALUES)
 
 
 # A window of 30 s is 1500 positions of the encoder (Radford et al., arXiv:2212.04356, section 2.2).

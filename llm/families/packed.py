@@ -1,7 +1,8 @@
 """Linear layers whose weights stay packed in memory: GPTQ's, and those of ChatGLM's -int4 and -int8 files.
 
-torch's own 4-bit kernel multiplies where its conditions hold; elsewhere weights are unpacked for each
-product, which is slower and right on every device.
+torch's own 4-bit kernels multiply where their conditions hold; elsewhere weights are unpacked for each
+product, which is slower and right on every device. On a CPU the kernel is fast in bfloat16 alone: a layer of
+2816 x 1024 takes 0.24 ms for a token and 24 ms for 256 (float32: 3.3 and 769, unpacked 10 and 25; float16: 3.9 and 851).
 """
 
 from __future__ import annotations
@@ -102,7 +103,7 @@ class Int4Kernel(nn.Module):
         if levels.device.type == "cuda":
             modern = torch.cuda.get_device_capability(levels.device)[0] >= 8
             return modern and dtype == torch.bfloat16 and levels.shape[1] % 128 == 0
-        return levels.device.type == "cpu" and dtype in (torch.float32, torch.bfloat16, torch.float16)
+        return levels.device.type == "cpu" and dtype == torch.bfloat16
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         rows = x.reshape(-1, x.shape[-1])

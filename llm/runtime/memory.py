@@ -102,7 +102,7 @@ def estimate(
     if entry.engine == "whisper":
         return _whisper(known, plan, path, device)
     if entry.task == "zero-shot-image":
-        clip = fp.clip_footprint(known.parameters or known.size_bytes // 4)
+        clip = fp.clip_footprint(known.parameters or known.size_bytes // 4, known.shape)
         return MemoryEstimate(clip.weights_bytes, 0, clip.activation_bytes, "cpu", "float32", 0, path is not None)
     return _transformers(known, shape, plan, device, exact, machine)
 
@@ -146,7 +146,7 @@ def _transformers(
     if precision == "int8" and device == "cpu":
         activations += fp.int8_workspace(shape, context)
     if precision in ("int8", "int4") and device == "cpu":
-        activations += int(fp.QUANTISED_KEPT * (weights + activations))
+        activations += fp.unpacked_kept(shape)
     return MemoryEstimate(
         weights,
         context * fp.kv_bytes_per_token(shape, value_bytes),

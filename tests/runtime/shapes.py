@@ -227,6 +227,9 @@ def write_whisper(folder: Path, size: Size, like: Path) -> Path:
     spec.optimize(quantization="float16")
     folder.mkdir(parents=True)
     spec.save(str(folder))
-    for name in ("config.json", "tokenizer.json", "vocabulary.txt"):
+    for name in ("tokenizer.json", "vocabulary.txt"):
         shutil.copyfile(like / name, folder / name)
+    # Words are aligned by heads that the configuration names; CTranslate2 crashes where the model lacks them.
+    settings = json.loads((like / "config.json").read_text()) | {"alignment_heads": [[size.layers - 1, 0]]}
+    (folder / "config.json").write_text(json.dumps(settings))
     return folder

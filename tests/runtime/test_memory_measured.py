@@ -93,7 +93,7 @@ def test_wide_checkpoint(wide_checkpoint: Path, precision: str, context: int) ->
 @pytest.mark.slow
 @pytest.mark.parametrize(("size", "context"), [(DEEP, 512), (WIDE, 256)])
 def test_gptq(tmp_path: Path, size: Size, context: int) -> None:
-    check(measured("transformers", write_gptq(tmp_path / "gptq", size), context=context, prompt=context - 40))
+    check(measured("transformers", write_gptq(tmp_path / "gptq", size), "file", context, context - 40))
 
 
 @pytest.fixture(scope="module")
