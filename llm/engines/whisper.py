@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from llm.catalogue.ctranslate2_file import missing_alignment_heads
 from llm.catalogue.entry import ModelEntry
 from llm.config import config
 from llm.engines.base import Device, LoadPlan, LoadProgress, MemoryUse
@@ -68,6 +69,9 @@ class Ctranslate2Whisper:
             from faster_whisper import WhisperModel
         except ImportError as error:
             raise MissingPackage(package="faster-whisper") from error
+        if lacking := missing_alignment_heads(path):
+            detail = f"config.json aligns words by layer {lacking[0][0]}, head {lacking[0][1]}, which the model lacks"
+            raise CorruptModel(path=str(path), detail=detail)
         device = _device(plan)
         self.plan = replace(plan, device=device)
         precision = "float16" if device == "cuda" else "int8"

@@ -1,8 +1,7 @@
 """Linear layers whose weights stay packed in memory: GPTQ's, and those of ChatGLM's -int4 and -int8 files.
 
 torch's own 4-bit kernels multiply where their conditions hold; elsewhere weights are unpacked for each
-product, which is slower and right on every device. On a CPU the kernel is fast in bfloat16 alone: a layer of
-2816 x 1024 takes 0.24 ms for a token and 24 ms for 256 (float32: 3.3 and 769, unpacked 10 and 25; float16: 3.9 and 851).
+product, which is slower and right on every device. On a CPU the kernel is fast in bfloat16 alone (docs/benchmarks.md).
 """
 
 from __future__ import annotations

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import glob
 import re
-import struct
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import BinaryIO, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
+from llm.catalogue import ctranslate2_file
 from llm.catalogue import footprint as fp
 from llm.catalogue.checkpoint import entry_of_folder
 from llm.catalogue.entry import ModelEntry, Shape
@@ -245,7 +245,7 @@ def _measured_entry(entry: ModelEntry, path: Path | None) -> ModelEntry:
         context = header.context_tokens or entry.context_tokens
         return replace(entry, size_bytes=size, shape=header.shape, context_tokens=context)
     found = entry_of_folder(path)
-    shape = Shape(hidden=_ctranslate2_width(path)) if entry.engine == "whisper" else found.shape
+    shape = Shape(hidden=ctranslate2_file.whisper_width(path)) if entry.engine == "whisper" else found.shape
     return replace(
         entry,
         size_bytes=found.size_bytes,
@@ -254,34 +254,6 @@ def _measured_entry(entry: ModelEntry, path: Path | None) -> ModelEntry:
         context_tokens=found.context_tokens or entry.context_tokens,
         quantisation=found.quantisation or entry.quantisation,
     )
-
-
-def _ctranslate2_width(folder: Path) -> int:
-    """Model width out of a CTranslate2 model.bin: the embedding's second dimension; 0 where it isn't found.
-
-    Layout (ctranslate2/specs/model_spec.py, `_serialize`): version, specification's name, revision, number of
-    variables; then for each its name, rank, dimensions, type and bytes. The embedding is among the first.
-    """
-
-    def text(file: BinaryIO) -> str:
-        return file.read(struct.unpack("<H", file.read(2))[0]).rstrip(b"\0").decode()
-
-    try:
-        with (folder / "model.bin").open("rb") as file:
-            file.read(4)
-            text(file)
-            file.read(8)
-            for _ in range(16):
-                name = text(file)
-                rank = file.read(1)[0]
-                dimensions = struct.unpack(f"<{rank}I", file.read(4 * rank))
-                if name == "decoder/embeddings/weight" and rank == 2:
-                    return int(dimensions[1])
-                file.read(1)
-                file.seek(struct.unpack("<I", file.read(4))[0], 1)
-    except (OSError, struct.error, IndexError, UnicodeDecodeError):
-        return 0
-    return 0
 
 
 def _shards(path: Path) -> list[Path]:

@@ -169,6 +169,11 @@ def test_files_that_are_no_model_are_refused(whisper_folder: Path, tmp_path: Pat
         load(ENTRY, broken, LoadPlan(device="cpu"), lambda *_: None)
     with pytest.raises(UnsupportedModel):
         load(ENTRY, whisper_folder, LoadPlan(device="cpu", precision="int4"), lambda *_: None)
+    shutil.copyfile(whisper_folder / "model.bin", broken / "model.bin")
+    settings = json.loads((whisper_folder / "config.json").read_text())
+    (broken / "config.json").write_text(json.dumps(settings | {"alignment_heads": [[5, 7], [6, 0]]}))
+    with pytest.raises(CorruptModel, match="layer 6, head 0"):
+        load(ENTRY, broken, LoadPlan(device="cpu"), lambda *_: None)
     other = tmp_path / "other"
     other.mkdir()
     (other / "config.json").write_text(json.dumps({"model_type": "llama"}))
