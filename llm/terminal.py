@@ -13,6 +13,7 @@ from typing import Any
 from rich.console import Console
 
 import llm
+from llm.engines.base import Cancel
 from llm.errors import UnsupportedContent
 from llm.events import Finished, TextDelta, ThinkingDelta
 from llm.messages import Message, Part, TextPart
@@ -76,7 +77,12 @@ def question(words: str, images: Sequence[Path] = ()) -> Message:
 
 
 def answer(
-    handle: Any, messages: Sequence[Message], how: GenerationSettings, show: bool, into: Reply | None = None
+    handle: Any,
+    messages: Sequence[Message],
+    how: GenerationSettings,
+    show: bool,
+    into: Reply | None = None,
+    cancel: Cancel | None = None,
 ) -> Reply:
     """Streams an answer to standard output; thinking to standard error, dimmed.
 
@@ -84,7 +90,7 @@ def answer(
     """
     reply = into or Reply(handle.entry.id)
     try:
-        with closing(handle.stream(messages, how)) as events:
+        with closing(handle.stream(messages, how, cancel)) as events:
             for event in events:
                 match event:
                     case TextDelta():

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from rich.console import Console
@@ -12,7 +15,8 @@ from rich.markup import escape
 
 from llm import terminal
 from llm.config import config
-from llm.errors import ModelError
+from llm.engines.base import Cancel
+from llm.errors import Cancelled, ModelError
 from llm.messages import Message, assistant
 from llm.settings import GenerationSettings
 
@@ -58,15 +62,19 @@ class Talk:
         """One turn. Ctrl-C ends the answer alone; an error takes the question back."""
         self._messages.append(terminal.question(words))
         reply = terminal.Reply(self._handle.entry.id)
+        cancel = Cancel()
         try:
             messages = [*terminal.opening(self._system), *self._messages]
-            terminal.answer(self._handle, messages, self._settings, show=True, into=reply)
-        except KeyboardInterrupt:
-            notes.print("[dim]stopped[/dim]")
+            with _ctrl_c_sets(cancel):
+                terminal.answer(self._handle, messages, self._settings, show=True, into=reply, cancel=cancel)
+        except (Cancelled, KeyboardInterrupt):
+            cancel.set()
         except ModelError as error:
             self._messages.pop()
             notes.print(f"[red]{escape(str(error))}[/red]")
             return
+        if cancel.is_set():
+            notes.print("[dim]stopped[/dim]")
         self._messages.append(assistant(reply.text))
 
     def command(self, typed: str) -> bool:
@@ -115,6 +123,22 @@ def read() -> str:
         lines[-1] = lines[-1][:-1]
         lines.append(input(further))
     return "\n".join(lines)
+
+
+@contextlib.contextmanager
+def _ctrl_c_sets(cancel: Cancel) -> Iterator[None]:
+    """Ctrl-C cancels; pressed again it interrupts. As an exception alone it is lost where Python ignores exceptions."""
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        if cancel.is_set():
+            raise KeyboardInterrupt
+        cancel.set()
+
+    before = signal.signal(signal.SIGINT, handle)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @contextlib.contextmanager
