@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+_LARGEST_NUMBER = 8  # bytes; a damaged file may claim gigabytes
+
 
 @dataclass(frozen=True, slots=True)
 class Variable:
@@ -36,11 +38,9 @@ def variables(folder: Path) -> dict[str, Variable]:
                 shape = struct.unpack(f"<{rank}I", file.read(4 * rank))
                 file.read(1)
                 size = struct.unpack("<I", file.read(4))[0]
-                if rank:
-                    file.seek(size, 1)
-                    found[name] = Variable(shape)
-                else:
-                    found[name] = Variable(shape, int.from_bytes(file.read(size), "little"))
+                is_number = not rank and size <= _LARGEST_NUMBER
+                found[name] = Variable(shape, int.from_bytes(file.read(size), "little") if is_number else None)
+                file.seek(0 if is_number else size, 1)
     except (OSError, struct.error, IndexError, UnicodeDecodeError):
         pass
     return found
@@ -66,7 +66,10 @@ def missing_alignment_heads(folder: Path) -> list[list[int]]:
         return []
     if not layers or heads is None:
         return []
-    return [pair for pair in named if pair[0] not in layers or not 0 <= pair[1] < heads]
+    try:
+        return [[layer, head] for layer, head in named if layer not in layers or not 0 <= head < heads]
+    except (TypeError, ValueError):  # no pairs of numbers: CTranslate2 says so itself
+        return []
 
 
 def _text(file: BinaryIO) -> str:

@@ -55,7 +55,8 @@ class ChatPage:
 
     def stop(self) -> None:
         """Ends the answer that is being written; one that has ended by itself by then will do too."""
-        expect(self.page.locator(".st-key-stop_answer button").or_(self.last.locator(KEPT)).first).to_be_visible()
+        stop_or_kept = self.page.locator(".st-key-stop_answer button").or_(self.last.locator(KEPT))
+        expect(stop_or_kept.first).to_be_visible(timeout=30_000)
         self.page.evaluate("document.querySelector('.st-key-stop_answer button')?.click()")
         self.wait_finished(timeout_s=30)
 
