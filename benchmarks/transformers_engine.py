@@ -188,14 +188,21 @@ def conversation(loaded: TransformersEngine, turns: int) -> None:
 
 def random_checkpoint(folder: Path) -> Path:
     """SmolLM2-135M's shape with random weights and a small byte-level tokenizer."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+    from transformers import LlamaConfig, LlamaForCausalLM
 
     config = LlamaConfig(
         hidden_size=576, intermediate_size=1536, num_hidden_layers=30, num_attention_heads=9, num_key_value_heads=3,
         vocab_size=49152, tie_word_embeddings=True, max_position_embeddings=8192,
     )  # fmt: skip
-    LlamaForCausalLM(config).save_pretrained(folder)
+    return save(LlamaForCausalLM(config), folder)
+
+
+def save(model: Any, folder: Path) -> Path:
+    """A model with a small byte-level tokenizer beside it."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    model.save_pretrained(folder)
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     tokenizer = Tokenizer(models.BPE({char: index for index, char in enumerate(alphabet)}, []))
     tokenizer.decoder = decoders.ByteLevel()

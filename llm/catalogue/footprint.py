@@ -15,9 +15,11 @@ from llm.catalogue.gguf import Tensor
 
 MIB = 1 << 20
 BYTES_PER_VALUE: Mapping[str, float] = {"float32": 4, "bfloat16": 2, "float16": 2, "int8": 1, "int4": 0.5}
-# NF4 keeps one float32 scale for each 64 weights (bitsandbytes' default block, no double quantisation).
-INT4_BYTES = 0.5 + 4 / 64
-# int8 keeps one float32 scale for each row of a matrix: nothing beside the weights themselves.
+# bitsandbytes' NF4 keeps one float32 scale for each 64 weights (its default block, no double quantisation).
+GPU_INT4_BYTES = 0.5 + 4 / 64
+# On a CPU a scale and an offset in 16 bits belong to each 32 weights (`llm.engines.transformers.rounded_linear`).
+CPU_INT4_BYTES = 0.5 + 4 / 32
+# int8 keeps one scale for each row of a matrix: nothing beside the weights themselves.
 INT8_BYTES = 1.0
 
 LLAMACPP_UBATCH_TOKENS = 512
@@ -67,15 +69,15 @@ def split_parameters(parameters: int, shape: Shape) -> tuple[int, int]:
     return parameters - outside, outside
 
 
-def transformers_weights(parameters: int, shape: Shape, precision: str, compute_bytes: int) -> int:
+def transformers_weights(parameters: int, shape: Shape, precision: str, on_cpu: bool) -> int:
     """Bytes of a checkpoint's weights as the transformers engine holds them.
 
-    bitsandbytes quantises the linear layers of the blocks; embedding and output stay in the compute type.
+    The linear layers of the blocks are quantised; embedding and output stay in 16 bits.
     """
     if precision in ("int8", "int4"):
         inside, outside = split_parameters(parameters, shape)
-        packed = INT4_BYTES if precision == "int4" else INT8_BYTES
-        return int(inside * packed + outside * compute_bytes)
+        int4_bytes = CPU_INT4_BYTES if on_cpu else GPU_INT4_BYTES
+        return int(inside * (int4_bytes if precision == "int4" else INT8_BYTES) + outside * 2)
     return int(parameters * BYTES_PER_VALUE[precision])
 
 
@@ -84,30 +86,6 @@ def transformers_activations(shape: Shape, value_bytes: int, context_tokens: int
     tokens = min(context_tokens, PREFILL_STRETCH_TOKENS)
     width = 3 * shape.intermediate + 6 * shape.hidden + 2 * shape.head_dim * (shape.heads + shape.kv_heads)
     return TORCH_TOOLS_VALUES * value_bytes + tokens * width * value_bytes + shape.vocab * 4 * 4
-
-
-def int8_workspace(shape: Shape, context_tokens: int) -> int:
-    """Bytes beside that, where bitsandbytes multiplies by 8-bit matrices on a CPU.
-
-    It unpacks one matrix at a time to float32; BLAS lays it out once more, and the C library keeps about as much
-    for the next. Products pass through int32 and back: five tables of tokens by outputs.
-    """
-    tokens = min(context_tokens, PREFILL_STRETCH_TOKENS)
-    return 4 * (3 * shape.hidden * shape.intermediate + 5 * tokens * shape.intermediate)
-
-
-HEAP_BLOCK_BYTES = 32 * MIB
-"""Blocks above this go back to the system when they are freed; glibc's heaps may keep smaller ones (mallopt(3),
-M_MMAP_THRESHOLD)."""
-BLOCKS_KEPT = 7
-
-
-def unpacked_kept(shape: Shape) -> int:
-    """Bytes that the C library keeps of the matrices which bitsandbytes unpacks for every product on a CPU.
-
-    Measured in two shapes: 3 to 8 matrices at a time, another number in each run.
-    """
-    return BLOCKS_KEPT * min(4 * shape.hidden * shape.intermediate, HEAP_BLOCK_BYTES)
 
 
 def llamacpp_activations(shape: Shape) -> int:

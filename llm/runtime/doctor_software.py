@@ -24,6 +24,7 @@ def examiners() -> list[Examiner]:
         Examiner("torch", torch),
         Examiner("torch_runs", torch_runs, slow=True),
         Examiner("llamacpp", llamacpp, slow=True),
+        Examiner("rounding", rounding, slow=True),
         Examiner("bitsandbytes", bitsandbytes, slow=True),
         Examiner("media", media, slow=True),
     ]
@@ -95,7 +96,17 @@ def llamacpp() -> Check:
     return Check("llamacpp", "ok", "good")
 
 
+def rounding() -> Check:
+    """The kernels that multiply by 8-bit and 4-bit matrices on the processor."""
+    try:
+        probe("rounding")
+    except ProbeFailed as error:
+        return Check("rounding", "warn", "broken", {"detail": str(error)})
+    return Check("rounding", "ok", "good")
+
+
 def bitsandbytes() -> Check:
+    """The same on an NVIDIA GPU."""
     try:
         found = probe("bitsandbytes")
     except ProbeFailed as error:

@@ -135,18 +135,12 @@ def _transformers(
     elif precision in ("auto", "file"):
         precision = _auto_precision(parameters, device, machine)
     context = plan.context_tokens or min(known.context_tokens or 2048, DEFAULT_CONTEXT_TOKENS)
-    # What 8-bit and 4-bit weights are multiplied in, and what keys and values are kept in.
-    value_bytes = 4 if device == "cpu" and precision in ("int8", "int4", "float32") else 2
-    if precision == "float32":
-        value_bytes = 4
+    value_bytes = 4 if precision == "float32" else 2
     packed = precision == "file" and not known.size_bytes
     stored = ("int8" if "8" in known.quantisation else "int4") if packed else precision
-    weights = known.size_bytes if stored == "file" else fp.transformers_weights(parameters, shape, stored, value_bytes)
+    on_cpu = device == "cpu"
+    weights = known.size_bytes if stored == "file" else fp.transformers_weights(parameters, shape, stored, on_cpu)
     activations = fp.transformers_activations(shape, value_bytes, context)
-    if precision == "int8" and device == "cpu":
-        activations += fp.int8_workspace(shape, context)
-    if precision in ("int8", "int4") and device == "cpu":
-        activations += fp.unpacked_kept(shape)
     return MemoryEstimate(
         weights,
         context * fp.kv_bytes_per_token(shape, value_bytes),

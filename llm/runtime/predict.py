@@ -22,12 +22,15 @@ from llm.runtime.self_test import Speed
 
 LLAMACPP_LAYER_S = 125e-6
 """About 25 operations, between which threads wait for each other for 5 microseconds."""
-TRANSFORMERS_LAYER_S = 1e-3
+TRANSFORMERS_LAYER_S = 1.35e-3
+TRANSFORMERS_READING = 0.56
+"""Share of the memory's bandwidth at which torch's products of one row read their matrix."""
 CHOICE_S = 20e-9
 """For each entry of the vocabulary."""
 # Float32 operations for which unpacking and multiplying one weight takes as long.
 _OPERATIONS = 5.3
-_TRANSFORMERS_OPERATIONS = {"float32": 2.0, "bfloat16": 4.0, "int8": 40.0, "int4": 60.0}
+# bfloat16's are those of a processor that has no instructions for it; "file" is packed in 4 bits.
+_TRANSFORMERS_OPERATIONS = {"float32": 2.0, "bfloat16": 23.0, "int8": 20.0, "int4": 25.0, "file": 25.0}
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +74,10 @@ def tokens_per_s(entry: ModelEntry, precision: str, speed: Speed, path: Path | N
     shape = entry.shape if entry.shape.layers else fp.guessed_shape(parameters)
     weights, weight_bytes = _read_for_a_token(entry, shape, precision, path)
     if entry.engine == "llamacpp":
-        operations, layer_s = _OPERATIONS, LLAMACPP_LAYER_S
+        operations, reading, layer_s = _OPERATIONS, 1.0, LLAMACPP_LAYER_S
     else:
-        operations, layer_s = _TRANSFORMERS_OPERATIONS.get(precision, _OPERATIONS), TRANSFORMERS_LAYER_S
-    reading_s = weight_bytes / speed.read_bytes_per_s
+        operations, reading, layer_s = _TRANSFORMERS_OPERATIONS[precision], TRANSFORMERS_READING, TRANSFORMERS_LAYER_S
+    reading_s = weight_bytes / (speed.read_bytes_per_s * reading)
     computing_s = weights * operations / speed.flops
     return 1 / (max(reading_s, computing_s) + shape.layers * layer_s + shape.vocab * CHOICE_S)
 
@@ -87,7 +90,7 @@ def _read_for_a_token(entry: ModelEntry, shape: Shape, precision: str, path: Pat
             tensors.pop("token_embd.weight", None)
         return sum(t.elements for t in tensors.values()), sum(t.size_bytes for t in tensors.values())
     parameters = entry.parameters or entry.size_bytes
-    stored_bytes = entry.size_bytes or int(parameters * fp.INT4_BYTES)
+    stored_bytes = entry.size_bytes or int(parameters * fp.CPU_INT4_BYTES)
     total_bytes = stored_bytes if precision == "file" else int(parameters * fp.BYTES_PER_VALUE[precision])
     tables = fp.split_parameters(parameters, shape)[1]
     weights = parameters - tables // 2 if tables > 1.5 * shape.vocab * shape.hidden else parameters

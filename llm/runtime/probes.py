@@ -64,24 +64,49 @@ def _bitsandbytes() -> dict[str, Any]:
     import torch
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    torch.manual_seed(0)
     dtype = torch.float16 if device == "cuda" else torch.float32
-    exact = torch.nn.Linear(64, 64, bias=False)
-    given = torch.randn(4, 64)
-    wanted = exact(given)
-    found: dict[str, Any] = {"version": bitsandbytes.__version__, "device": device}
-    layers = {
-        "int4": bitsandbytes.nn.Linear4bit(64, 64, bias=False, compute_dtype=dtype, quant_type="nf4"),
-        "int8": bitsandbytes.nn.Linear8bitLt(64, 64, bias=False, has_fp16_weights=False),
-    }
-    for name, layer in layers.items():
-        layer.load_state_dict(exact.state_dict())
-        with torch.inference_mode():
-            product = layer.to(device)(given.to(device, dtype)).float().cpu()
-        error = float((product - wanted).norm() / wanted.norm())
-        if not error < 0.25:
-            raise ArithmeticError(f"{name} is off by {error:.0%}")
-        found[name] = error
+
+    def layers(weight: torch.Tensor) -> dict[str, torch.nn.Module]:
+        found = {
+            "int4": bitsandbytes.nn.Linear4bit(64, 64, bias=False, compute_dtype=dtype, quant_type="nf4"),
+            "int8": bitsandbytes.nn.Linear8bitLt(64, 64, bias=False, has_fp16_weights=False),
+        }
+        for layer in found.values():
+            layer.load_state_dict({"weight": weight})
+        return {name: layer.to(device) for name, layer in found.items()}
+
+    return {"version": bitsandbytes.__version__, "device": device, **_errors(layers, device, dtype)}
+
+
+def _rounding() -> dict[str, Any]:
+    """The same with the layers that the transformers engine puts on a CPU."""
+    import torch
+
+    from llm.engines.transformers.rounded_linear import RoundedLinear
+
+    def layers(weight: torch.Tensor) -> dict[str, torch.nn.Module]:
+        found = {f"int{bits}": RoundedLinear(64, 64, False, bits, False) for bits in (8, 4)}
+        for layer in found.values():
+            layer.take(weight)
+        return dict(found)
+
+    return _errors(layers, "cpu", torch.float32)
+
+
+def _errors(layers: Callable[[Any], dict[str, Any]], device: str, dtype: Any) -> dict[str, float]:
+    """How far each layer's product is from the exact one."""
+    import torch
+
+    torch.manual_seed(0)
+    weight, given = torch.randn(64, 64) / 8, torch.randn(4, 64)
+    wanted = given @ weight.t()
+    found = {}
+    with torch.inference_mode():
+        for name, layer in layers(weight).items():
+            product = layer(given.to(device, dtype)).float().cpu()
+            found[name] = float((product - wanted).norm() / wanted.norm())
+            if not found[name] < 0.25:
+                raise ArithmeticError(f"{name} is off by {found[name]:.0%}")
     return found
 
 
@@ -154,6 +179,7 @@ def _self_test() -> dict[str, Any]:
 PROBES: dict[str, Callable[..., dict[str, Any]]] = {
     "torch": _torch,
     "bitsandbytes": _bitsandbytes,
+    "rounding": _rounding,
     "media": _media,
     "llamacpp": _llamacpp,
     "llamacpp_architecture": _llamacpp_architecture,

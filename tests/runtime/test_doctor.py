@@ -86,8 +86,8 @@ def test_terminal_in_json_is_good_here(tmp_path: Path) -> None:
     found = {check["id"]: check for check in json.loads(done.stdout)["checks"]}
     broken = [check for check in found.values() if check["status"] == "fail"]
     assert (done.returncode, broken) == (0, []), done.stderr
-    assert {name: found[name]["case"] for name in ("llamacpp", "bitsandbytes", "media", "data_folder")} == {
-        "llamacpp": "good", "bitsandbytes": "good", "media": "good", "data_folder": "good",
+    assert {name: found[name]["case"] for name in ("llamacpp", "rounding", "bitsandbytes", "media", "data_folder")} == {
+        "llamacpp": "good", "rounding": "good", "bitsandbytes": "good", "media": "good", "data_folder": "good",
     }  # fmt: skip
 
 

@@ -35,14 +35,15 @@ def resolve(plan: LoadPlan, weights: Weights, path: str) -> LoadPlan:
 
     Raises:
         UnsupportedModel: the device asked for isn't there, or doesn't run the precision asked for.
-        MissingPackage: 8-bit or 4-bit was asked for and bitsandbytes is not installed.
+        MissingPackage: 8-bit or 4-bit was asked for on a GPU and bitsandbytes is not installed.
     """
     device, device_reason = _device(plan, path)
     precision, precision_reason = _precision(plan, weights, device)
     if precision in ("int8", "int4"):
         if device == "mps":
             raise UnsupportedModel(path=path, detail=f"{precision} does not run on Apple GPUs; choose float16")
-        _require_bitsandbytes()
+        if device == "cuda":
+            _require_bitsandbytes()
     reason = " ".join(text for text in (plan.reason, device_reason, precision_reason) if text)
     return replace(plan, device=device, precision=precision, reason=reason)  # type: ignore[arg-type]
 
@@ -54,17 +55,23 @@ def load_arguments(plan: LoadPlan) -> Mapping[str, Any]:
         arguments["dtype"] = DTYPES[plan.precision]
     elif plan.precision == "file":
         arguments["dtype"] = "auto"
-    else:
+    elif plan.device == "cuda":
         from transformers import BitsAndBytesConfig
 
-        compute = _sixteen_bit(plan.device) if plan.device == "cuda" else torch.float32
-        arguments["dtype"] = compute
+        arguments["dtype"] = compute = _sixteen_bit(plan.device)
         if plan.precision == "int8":
             arguments["quantization_config"] = BitsAndBytesConfig(load_in_8bit=True)
         else:
             arguments["quantization_config"] = BitsAndBytesConfig(
                 load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=compute
             )
+    else:
+        from llm.engines.transformers.rounded_linear import COMPUTE_TYPE
+        from llm.engines.transformers.rounding import RoundingConfig
+
+        arguments["dtype"] = COMPUTE_TYPE
+        bits = 8 if plan.precision == "int8" else 4
+        arguments["quantization_config"] = RoundingConfig(bits, has_bfloat16_instructions())
     return arguments
 
 
