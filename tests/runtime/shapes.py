@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import struct
 from dataclasses import dataclass
 from pathlib import Path
@@ -201,4 +202,34 @@ def write_clip(folder: Path, size: Size) -> Path:
         tokenizer_object=words, pad_token="[PAD]", unk_token="[UNK]", eos_token="[END]", model_max_length=77
     ).save_pretrained(folder)
     CLIPImageProcessor().save_pretrained(folder)
+    return folder
+
+
+def write_whisper(folder: Path, size: Size, like: Path) -> Path:
+    """A Whisper of this size in CTranslate2's layout; vocabulary, tokenizer and settings are `like`'s."""
+    from ctranslate2.converters.transformers import WhisperLoader
+    from transformers import WhisperConfig, WhisperForConditionalGeneration
+
+    vocabulary = (like / "vocabulary.txt").read_text(encoding="utf-8").rstrip("\n").split("\n")
+    config = WhisperConfig(
+        d_model=size.hidden,
+        encoder_layers=size.layers,
+        decoder_layers=size.layers,
+        encoder_attention_heads=size.heads,
+        decoder_attention_heads=size.heads,
+        encoder_ffn_dim=size.intermediate,
+        decoder_ffn_dim=size.intermediate,
+        vocab_size=len(vocabulary),
+    )
+    spec = WhisperLoader().get_model_spec(WhisperForConditionalGeneration(config).eval())
+    spec.register_vocabulary(vocabulary)
+    spec.validate()
+    spec.optimize(quantization="float16")
+    folder.mkdir(parents=True)
+    spec.save(str(folder))
+    for name in ("tokenizer.json", "vocabulary.txt"):
+        shutil.copyfile(like / name, folder / name)
+    # Words are aligned by heads that the configuration names; CTranslate2 crashes where the model lacks them.
+    settings = json.loads((like / "config.json").read_text()) | {"alignment_heads": [[size.layers - 1, 0]]}
+    (folder / "config.json").write_text(json.dumps(settings))
     return folder

@@ -12,12 +12,13 @@ from typing import Any
 import pytest
 
 from tests.conftest import fetched
-from tests.runtime.shapes import Size, write_checkpoint, write_clip, write_gguf, write_gptq
+from tests.runtime.shapes import Size, write_checkpoint, write_clip, write_gguf, write_gptq, write_whisper
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = Size(layers=8, hidden=512, heads=8, kv_heads=2, intermediate=1408, vocab=8192)
 DEEP = Size(layers=12, hidden=1024, heads=16, kv_heads=4, intermediate=2816, vocab=16384)
 WIDE = Size(layers=6, hidden=1536, heads=12, kv_heads=12, intermediate=4096, vocab=32000)
+NARROW_WHISPER = Size(layers=4, hidden=384, heads=6, kv_heads=6, intermediate=1536)
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="resident memory is counted differently elsewhere")
 
@@ -101,8 +102,15 @@ def whisper_base() -> Path:
 
 
 @pytest.mark.slow
-def test_whisper_base(whisper_base: Path) -> None:
-    check(measured("whisper", whisper_base, "int8"))
+@pytest.mark.parametrize("precision", ["int8", "float32"])
+def test_whisper_base(whisper_base: Path, precision: str) -> None:
+    check(measured("whisper", whisper_base, precision))
+
+
+@pytest.mark.slow
+def test_a_whisper_that_never_comes_to_an_end(whisper_base: Path, tmp_path: Path) -> None:
+    """Random weights write as many tokens as a window may have, in every window."""
+    check(measured("whisper", write_whisper(tmp_path / "whisper", NARROW_WHISPER, whisper_base), "int8"))
 
 
 @pytest.mark.slow
