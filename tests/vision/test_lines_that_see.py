@@ -72,7 +72,7 @@ def test_they_answer_in_8_and_4_bits(precision: Any, tmp_path: Any) -> None:
     model = ChatModel(entry, engine.plan, engine)
     assert len(written(model, ONE)) > 0
     kinds = {type(layer).__name__ for layer in model.model.modules()}
-    assert kinds & {"Linear8bitLt", "Linear4bit"}
+    assert "RoundedLinear" in kinds
     engine.close()
 
 

@@ -1,7 +1,7 @@
 """8-bit and 4-bit weights on a CPU: linear layers are rounded as they are read, and torch's own kernels multiply.
 
-On GPUs bitsandbytes does this. On a CPU it unpacks a whole matrix for every product, which takes thirty times as
-long as these kernels, and memory that nobody can foretell (docs/benchmarks.md).
+On GPUs bitsandbytes does this. On a CPU it unpacks a whole matrix for every product: a token takes ten times as
+long, and memory that differs from run to run (docs/benchmarks.md).
 """
 
 from __future__ import annotations
