@@ -48,10 +48,6 @@ class RoundingQuantizer(HfQuantizer):
     def is_serializable(self) -> bool:
         return False
 
-    @property
-    def quantized_element_size(self) -> float:
-        return self.quantization_config.bits / 8
-
     def param_needs_quantization(self, model: nn.Module, param_name: str, **_: Any) -> bool:
         layer, name = get_module_from_name(model, param_name)
         return isinstance(layer, RoundedLinear) and name != "bias"
