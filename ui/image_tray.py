@@ -105,7 +105,8 @@ def crop_panel(pictures: list[ImagePart]) -> None:
         width, height = open_kept(chosen).size
         box = (width * across[0] // 100, height * down[0] // 100, width * across[1] // 100, height * down[1] // 100)
         part = crop(chosen, box)
-        preview, button = st.columns([3, 1], vertical_alignment="center")
+        # At the top: centred, the button would move away under a click whenever the preview's height changes.
+        preview, button = st.columns([3, 1])
         preview.image(thumbnail(part, 480))
         size = open_kept(part).size
         button.caption("{} × {}".format(*size))

@@ -119,5 +119,6 @@ def test_a_cut_out_region_waits_for_a_question(image_page: Page) -> None:
     # A click on what a run is still about to draw anew is lost.
     expect(page.get_by_test_id("stApp")).to_have_attribute("data-test-script-state", "notRunning", timeout=30_000)
     page.locator(".st-key-image_crop summary").click()
-    page.locator(".st-key-image_crop_take button").click()
+    # By keyboard: while the panel unfolds and the preview arrives, what stood under the pointer moves.
+    page.locator(".st-key-image_crop_take button").press("Enter")
     expect(page.locator(".st-key-image_tray")).to_contain_text("450 × 130", timeout=30_000)
