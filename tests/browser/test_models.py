@@ -16,8 +16,6 @@ from tests.sources import index_server
 from tests.sources.index_server import Index
 from tests.sources.test_package_index import model_in
 
-pytestmark = pytest.mark.slow
-
 ENDED = 60_000
 
 
@@ -99,6 +97,7 @@ def test_a_download_is_paused_resumed_and_cancelled(
     assert not left and not (app.home / "models" / entry.id).exists()
 
 
+@pytest.mark.slow
 def test_a_killed_app_goes_on_with_its_download(
     models_app: tuple[AppServer, ModelEntry], page: Page, slow_index: Index
 ) -> None:
