@@ -1,7 +1,8 @@
 """Linear layers whose weights stay packed in memory: GPTQ's, and those of ChatGLM's -int4 and -int8 files.
 
 torch's own 4-bit kernels multiply where their conditions hold; elsewhere weights are unpacked for each
-product, which is slower and right on every device. On a CPU the kernel is fast in bfloat16 alone (docs/benchmarks.md).
+product, which is slower and right on every device. On a CPU the kernel is fast in bfloat16 alone, and unpacked weights
+in float32 alone (docs/benchmarks.md).
 """
 
 from __future__ import annotations
@@ -22,6 +23,9 @@ KERNEL_GROUPS = (256, 128, 64, 32)
 ROWS = 64
 """Outputs that are repacked at a time, a block of the kernels': unpacked levels take eight times the room of packed
 ones, and what the heap kept of a whole layer's was as large as the model."""
+UNPACKED_AT_ONCE = 512
+"""Outputs that are unpacked at a time for a product on a CPU, so that it takes little beside the weights."""
+ALL = slice(None)
 
 
 class PackedLinear(nn.Module):
@@ -33,8 +37,8 @@ class PackedLinear(nn.Module):
         self.register_buffer("bias", bias)
         self.kernel: Int4Kernel | None = None
 
-    def weight_of(self, dtype: torch.dtype) -> torch.Tensor:
-        """The weight, unpacked, (outputs, inputs)."""
+    def weight_of(self, dtype: torch.dtype, rows: slice = ALL) -> torch.Tensor:
+        """The weight of some outputs, unpacked, (outputs, inputs)."""
         raise UnsupportedModel(path=type(self).__name__, detail="it has no weight")
 
     @property
@@ -46,18 +50,33 @@ class PackedLinear(nn.Module):
         """How many inputs share a scale; 0: the kernel can't take this layer."""
         return 0
 
+    def input_order(self) -> torch.Tensor | None:
+        """The inputs, those that share a scale beside each other, int64 (inputs,); None: they stand so already."""
+        return None
+
     def levels(self, rows: slice) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """(levels, scales, offsets) of some outputs, for weight = (level - 8) * scale + offset.
 
-        levels: int32 0..15, (outputs, inputs); scales and offsets: (inputs / group, outputs).
+        levels: int32 0..15, (outputs, inputs in `input_order`); scales and offsets: (inputs / group, outputs).
         """
         raise UnsupportedModel(path=type(self).__name__, detail="it has no levels")
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if self.kernel is not None:
             y = self.kernel(x)
-            return y if self.bias is None else y + self.bias
-        return functional.linear(x, self.weight_of(x.dtype), self.bias)
+        elif x.device.type == "cpu":
+            y = self._product_on_cpu(x)
+        else:
+            return functional.linear(x, self.weight_of(x.dtype), self.bias)
+        return y if self.bias is None else y + self.bias
+
+    def _product_on_cpu(self, x: torch.Tensor) -> torch.Tensor:
+        y = x.new_empty(*x.shape[:-1], self.outputs)
+        rows = x.float()
+        for start in range(0, self.outputs, UNPACKED_AT_ONCE):
+            block = slice(start, start + UNPACKED_AT_ONCE)
+            y[..., block] = rows @ self.weight_of(torch.float32, block).t()
+        return y
 
     def use_kernel(self, dtype: torch.dtype) -> None:
         """Repacks for torch's kernel, if it takes this layer on this device; the file's layout is freed then."""
@@ -71,12 +90,14 @@ class PackedLinear(nn.Module):
 class Int4Kernel(nn.Module):
     """torch's `_weight_int4pack_mm`: 4-bit weights, a scale and an offset for each group of inputs."""
 
+    order: torch.Tensor | None
     packed: torch.Tensor
     scales_and_offsets: torch.Tensor
 
     def __init__(self, layer: PackedLinear, dtype: torch.dtype) -> None:
         super().__init__()
         self.group, self.outputs = layer.group(), layer.outputs
+        self.register_buffer("order", layer.input_order())
         packed, pairs = [], []
         for start in range(0, self.outputs, ROWS):
             levels, scales, offsets = layer.levels(slice(start, min(start + ROWS, self.outputs)))
@@ -106,6 +127,8 @@ class Int4Kernel(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         rows = x.reshape(-1, x.shape[-1])
+        if self.order is not None:
+            rows = rows[:, self.order]
         if x.device.type == "cpu":
             y = torch.ops.aten._weight_int4pack_mm_for_cpu(rows, self.packed, self.group, self.scales_and_offsets)
         else:
@@ -138,11 +161,11 @@ class GptqLinear(PackedLinear):
             self.register_buffer(name, torch.empty(shapes[name], dtype=torch.int32))
         self.register_buffer("scales", torch.empty(shapes["scales"]))
 
-    def weight_of(self, dtype: torch.dtype) -> torch.Tensor:
+    def weight_of(self, dtype: torch.dtype, rows: slice = ALL) -> torch.Tensor:
         groups = self.g_idx.long()
-        scales = self.scales.to(dtype)
-        weight = _unpack(self.qweight, self.bits, dim=0).to(dtype)
-        weight.sub_(self._zeros().to(dtype)[groups]).mul_(scales[groups])
+        scales = self.scales[:, rows].to(dtype)
+        weight = _unpack(self.qweight[:, rows], self.bits, dim=0).to(dtype)
+        weight.sub_(self._zeros()[:, rows].to(dtype)[groups]).mul_(scales[groups])
         return weight.t()
 
     @property
@@ -154,11 +177,21 @@ class GptqLinear(PackedLinear):
         if self.bits != 4 or inputs % groups:
             return 0
         size = inputs // groups
-        in_order = torch.equal(self.g_idx.long(), torch.arange(inputs, device=self.g_idx.device) // size)
-        return size if in_order else 0
+        return size if torch.equal(self.g_idx.long().sort().values, self._in_order(size)) else 0
+
+    def input_order(self) -> torch.Tensor | None:
+        groups = self.g_idx.long()
+        if torch.equal(groups, self._in_order(self.group())):
+            return None
+        return groups.argsort(stable=True)  # `desc_act`: quantised, and grouped, by how much an input matters
+
+    def _in_order(self, size: int) -> torch.Tensor:
+        return torch.arange(self.g_idx.shape[0], device=self.g_idx.device) // size
 
     def levels(self, rows: slice) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        levels = _unpack(self.qweight[:, rows], self.bits, dim=0).t().to(torch.int32).contiguous()
+        levels = _unpack(self.qweight[:, rows], self.bits, dim=0).t().to(torch.int32)
+        order = self.input_order()
+        levels = (levels if order is None else levels[:, order]).contiguous()
         scales = self.scales[:, rows].float()
         return levels, scales, scales * (8 - self._zeros()[:, rows].float())
 
@@ -182,8 +215,8 @@ class ChatGLMLinear(PackedLinear):
         self.register_buffer("weight", torch.empty(shapes["weight"], dtype=torch.int8))
         self.register_buffer("weight_scale", torch.empty(shapes["weight_scale"]))
 
-    def weight_of(self, dtype: torch.dtype) -> torch.Tensor:
-        return self._signed(self.weight).to(dtype) * self.weight_scale.to(dtype)[:, None]
+    def weight_of(self, dtype: torch.dtype, rows: slice = ALL) -> torch.Tensor:
+        return self._signed(self.weight[rows]).to(dtype) * self.weight_scale[rows].to(dtype)[:, None]
 
     @property
     def outputs(self) -> int:

@@ -66,14 +66,28 @@ def test_gptq_with_the_kernel() -> None:
 
 
 def test_gptq_with_inputs_out_of_order() -> None:
-    """`desc_act`: a group's inputs don't stand together, which the kernel doesn't take."""
-    order = torch.arange(64).flip(0) // GROUP
+    """`desc_act`: a group's inputs don't stand together."""
+    order = torch.randperm(64, generator=torch.Generator().manual_seed(1)) // GROUP
     tensors, weight = pack(random(48, 64), 4, order)
+    layer = layer_of(tensors, 4)
+    x = random(5, 64)
+    assert torch.allclose(layer(x), x @ weight.T, atol=1e-4)
+    layer.use_kernel(torch.bfloat16)
+    assert layer.kernel is not None
+    assert torch.allclose(layer(x.bfloat16()).float(), x @ weight.T, atol=0.3, rtol=0.02)
+
+
+def test_gptq_whose_groups_differ_in_size() -> None:
+    """The kernel needs as many inputs in each group; the layer multiplies without it."""
+    order = (torch.arange(64) >= 40).long()
+    tensors, weight = pack(random(600, 64), 4, order)
     layer = layer_of(tensors, 4)
     layer.use_kernel(torch.bfloat16)
     assert layer.kernel is None
-    x = random(5, 64)
-    assert torch.allclose(layer(x), x @ weight.T, atol=1e-4)
+    x = random(2, 3, 64).bfloat16()
+    y = layer(x)
+    assert y.dtype == torch.bfloat16
+    assert torch.allclose(y.float(), x.float() @ weight.T, atol=0.1, rtol=0.01)
 
 
 def test_gptq_checkpoint_of_a_native_line(tmp_path: Path) -> None:
