@@ -1,8 +1,8 @@
 """Linear layers whose weights stay packed in memory: GPTQ's, and those of ChatGLM's -int4 and -int8 files.
 
-torch's own 4-bit kernels multiply where their conditions hold; elsewhere weights are unpacked for each
-product, which is slower and right on every device. On a CPU the kernel is fast in bfloat16 alone, and unpacked weights
-in float32 alone (docs/benchmarks.md).
+torch's own kernels multiply where their conditions hold; elsewhere weights are unpacked for each product, which is
+slower and right on every device. On a CPU the kernels are fast in bfloat16 alone, and unpacked weights in float32 alone
+(docs/benchmarks.md).
 """
 
 from __future__ import annotations
@@ -19,7 +19,11 @@ from llm.families.loading import StoredTensor
 from llm.machine.give_back import trim
 
 KERNEL_GROUPS = (256, 128, 64, 32)
-"""Inputs that may share a scale in torch's kernel."""
+"""Inputs that may share a scale in torch's 4-bit kernel."""
+INT8_GROUP_MULTIPLE = 64
+"""What torch's 8-bit kernel asks of the inputs that share a scale."""
+INT8_UNPACK_FROM_ROWS = 80
+"""From so many tokens on, unpacked 8-bit weights are faster than the kernel."""
 ROWS = 64
 """Outputs that are repacked at a time, a block of the kernels': unpacked levels take eight times the room of packed
 ones, and what the heap kept of a whole layer's was as large as the model."""
@@ -31,11 +35,12 @@ ALL = slice(None)
 class PackedLinear(nn.Module):
     """x @ weight.T + bias with a weight of shape (outputs, inputs) that is never held unpacked."""
 
-    def __init__(self, bias: torch.Tensor | None) -> None:
+    def __init__(self, bias: torch.Tensor | None, bits: int) -> None:
         super().__init__()
+        self.bits = bits
         self.bias: torch.Tensor | None
         self.register_buffer("bias", bias)
-        self.kernel: Int4Kernel | None = None
+        self.kernel: Int4Kernel | Int8Kernel | None = None
 
     def weight_of(self, dtype: torch.dtype, rows: slice = ALL) -> torch.Tensor:
         """The weight of some outputs, unpacked, (outputs, inputs)."""
@@ -47,7 +52,7 @@ class PackedLinear(nn.Module):
         raise UnsupportedModel(path=type(self).__name__, detail="it has no rows")
 
     def group(self) -> int:
-        """How many inputs share a scale; 0: the kernel can't take this layer."""
+        """How many inputs share a scale; 0: no kernel can take this layer."""
         return 0
 
     def input_order(self) -> torch.Tensor | None:
@@ -55,9 +60,10 @@ class PackedLinear(nn.Module):
         return None
 
     def levels(self, rows: slice) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """(levels, scales, offsets) of some outputs, for weight = (level - 8) * scale + offset.
+        """(levels, scales, offsets) of some outputs, for weight = (level - middle) * scale + offset.
 
-        levels: int32 0..15, (outputs, inputs in `input_order`); scales and offsets: (inputs / group, outputs).
+        The middle is half of the levels, 8 or 128. levels: int32 from 0, (outputs, inputs in `input_order`); scales
+        and offsets: (inputs / group, outputs).
         """
         raise UnsupportedModel(path=type(self).__name__, detail="it has no levels")
 
@@ -80,9 +86,10 @@ class PackedLinear(nn.Module):
 
     def use_kernel(self, dtype: torch.dtype) -> None:
         """Repacks for torch's kernel, if it takes this layer on this device; the file's layout is freed then."""
-        if not Int4Kernel.takes(self, dtype):
+        kind = next((kind for kind in (Int4Kernel, Int8Kernel) if kind.takes(self, dtype)), None)
+        if kind is None:
             return
-        self.kernel = Int4Kernel(self, dtype)
+        self.kernel = kind(self, dtype)
         for name in [name for name in self._buffers if name != "bias"]:
             setattr(self, name, None)
 
@@ -117,7 +124,7 @@ class Int4Kernel(nn.Module):
     def takes(layer: PackedLinear, dtype: torch.dtype) -> bool:
         """Whether the kernel of the layer's device takes it."""
         group = layer.group()
-        if group not in KERNEL_GROUPS or layer.outputs % 16:
+        if layer.bits != 4 or group not in KERNEL_GROUPS or layer.outputs % 16:
             return False
         levels = layer.levels(slice(0, 16))[0]
         if levels.device.type == "cuda":
@@ -134,6 +141,64 @@ class Int4Kernel(nn.Module):
         else:
             y = torch.ops.aten._weight_int4pack_mm(rows, self.packed, self.group, self.scales_and_offsets)
         return y.view(*x.shape[:-1], self.outputs)
+
+
+class Int8Kernel(nn.Module):
+    """torch's `_weight_int8pack_mm` on a CPU, for each group of inputs in turn: it knows one scale for each output.
+
+    weight: int8 (groups, outputs, inputs of a group). scales, offsets: (groups, outputs).
+    """
+
+    order: torch.Tensor | None
+    weight: torch.Tensor
+    scales: torch.Tensor
+    offsets: torch.Tensor | None
+
+    def __init__(self, layer: PackedLinear, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.register_buffer("order", layer.input_order())
+        inputs, group = layer.levels(slice(0, 1))[0].shape[1], layer.group()
+        weight = torch.empty(inputs // group, layer.outputs, group, dtype=torch.int8)
+        scales, offsets = [], []
+        for start in range(0, layer.outputs, ROWS):
+            rows = slice(start, min(start + ROWS, layer.outputs))
+            levels, scale, offset = layer.levels(rows)
+            weight[:, rows] = (levels - 128).unflatten(1, (-1, group)).transpose(0, 1)
+            scales.append(scale.to(dtype))
+            offsets.append(offset)
+        self.register_buffer("weight", weight)
+        self.register_buffer("scales", torch.cat(scales, dim=1))
+        offset = torch.cat(offsets, dim=1)
+        self.register_buffer("offsets", offset if offset.any() else None)  # symmetric files have none
+
+    @staticmethod
+    def takes(layer: PackedLinear, dtype: torch.dtype) -> bool:
+        """Whether the layer stands on a CPU and has what the kernel asks for."""
+        group = layer.group()
+        if layer.bits != 8 or not group or group % INT8_GROUP_MULTIPLE or dtype != torch.bfloat16:
+            return False
+        return layer.levels(slice(0, 1))[0].device.type == "cpu"
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        rows = x.reshape(-1, x.shape[-1])
+        if self.order is not None:
+            rows = rows[:, self.order]
+        groups = rows.unflatten(1, (len(self.weight), -1))
+        if self.offsets is None:
+            y = torch.zeros(len(rows), self.scales.shape[1])
+        else:
+            y = groups.sum(dim=2, dtype=torch.float32) @ self.offsets
+        if len(rows) < INT8_UNPACK_FROM_ROWS:
+            for group, weight, scales in zip(groups.unbind(1), self.weight, self.scales, strict=True):
+                y += torch.ops.aten._weight_int8pack_mm(group.contiguous(), weight, scales)
+        else:
+            rows = rows.float()
+            for start in range(0, y.shape[1], UNPACKED_AT_ONCE):
+                block = slice(start, start + UNPACKED_AT_ONCE)
+                weight = self.weight[:, block].transpose(0, 1).to(torch.float32, memory_format=torch.contiguous_format)
+                weight.mul_(self.scales[:, block].t()[..., None])
+                y[:, block] += rows @ weight.flatten(1).t()
+        return y.to(x.dtype).view(*x.shape[:-1], -1)
 
 
 class GptqLinear(PackedLinear):
@@ -155,8 +220,8 @@ class GptqLinear(PackedLinear):
     g_idx: torch.Tensor
 
     def __init__(self, shapes: Mapping[str, tuple[int, ...]], bits: int, zero_offset: int) -> None:
-        super().__init__(torch.empty(shapes["bias"]) if "bias" in shapes else None)
-        self.bits, self.zero_offset = bits, zero_offset
+        super().__init__(torch.empty(shapes["bias"]) if "bias" in shapes else None, bits)
+        self.zero_offset = zero_offset
         for name in ("qweight", "qzeros", "g_idx"):
             self.register_buffer(name, torch.empty(shapes[name], dtype=torch.int32))
         self.register_buffer("scales", torch.empty(shapes["scales"]))
@@ -174,7 +239,7 @@ class GptqLinear(PackedLinear):
 
     def group(self) -> int:
         inputs, groups = self.g_idx.shape[0], self.scales.shape[0]
-        if self.bits != 4 or inputs % groups:
+        if self.bits == 2 or inputs % groups:
             return 0
         size = inputs // groups
         return size if torch.equal(self.g_idx.long().sort().values, self._in_order(size)) else 0
@@ -193,7 +258,7 @@ class GptqLinear(PackedLinear):
         order = self.input_order()
         levels = (levels if order is None else levels[:, order]).contiguous()
         scales = self.scales[:, rows].float()
-        return levels, scales, scales * (8 - self._zeros()[:, rows].float())
+        return levels, scales, scales * (2 ** (self.bits - 1) - self._zeros()[:, rows].float())
 
     def _zeros(self) -> torch.Tensor:
         return _unpack(self.qzeros, self.bits, dim=1).to(torch.int16) + self.zero_offset
@@ -210,8 +275,7 @@ class ChatGLMLinear(PackedLinear):
     weight_scale: torch.Tensor
 
     def __init__(self, shapes: Mapping[str, tuple[int, ...]], bits: int) -> None:
-        super().__init__(torch.empty(shapes["bias"]) if "bias" in shapes else None)
-        self.bits = bits
+        super().__init__(torch.empty(shapes["bias"]) if "bias" in shapes else None, bits)
         self.register_buffer("weight", torch.empty(shapes["weight"], dtype=torch.int8))
         self.register_buffer("weight_scale", torch.empty(shapes["weight_scale"]))
 
@@ -224,10 +288,10 @@ class ChatGLMLinear(PackedLinear):
 
     def group(self) -> int:
         inputs = self.weight.shape[1] * 8 // self.bits
-        return next((group for group in KERNEL_GROUPS if inputs % group == 0), 0) if self.bits == 4 else 0
+        return inputs if self.bits == 8 else next((group for group in KERNEL_GROUPS if inputs % group == 0), 0)
 
     def levels(self, rows: slice) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        levels = self._signed(self.weight[rows]).to(torch.int32) + 8
+        levels = self._signed(self.weight[rows]).to(torch.int32) + 2 ** (self.bits - 1)
         scales = self.weight_scale[rows].float()[None].expand(levels.shape[1] // self.group(), -1)
         return levels, scales, torch.zeros_like(scales)
 

@@ -10,7 +10,7 @@ import torch
 
 from llm.families import checkpoint_loader
 from llm.families.gptq import loader
-from llm.families.packed import GptqLinear
+from llm.families.packed import ChatGLMLinear, GptqLinear
 from tests.families import small_checkpoints as small
 
 GROUP = 32
@@ -21,7 +21,7 @@ def pack(weight: torch.Tensor, bits: int, order: torch.Tensor | None = None) -> 
     outputs, inputs = weight.shape
     largest, per_word = 2**bits - 1, 32 // bits
     group = torch.arange(inputs) // GROUP if order is None else order
-    groups = inputs // GROUP
+    groups = int(group.max()) + 1
     scale, zero = torch.empty(groups, outputs), torch.empty(groups, outputs)
     for place in range(groups):
         part = weight[:, group == place]
@@ -56,21 +56,38 @@ def test_gptq_unpacked_for_each_product(bits: int) -> None:
     assert torch.allclose(layer(x), x @ weight.T, atol=1e-4)
 
 
-def test_gptq_with_the_kernel() -> None:
-    tensors, weight = pack(random(48, 64), 4)
-    layer = layer_of(tensors, 4)
+@pytest.mark.parametrize("bits", [4, 8])
+@pytest.mark.parametrize("rows", [1, 100])
+def test_gptq_with_a_kernel(bits: int, rows: int) -> None:
+    tensors, weight = pack(random(48, 128), bits, torch.arange(128) // 64)
+    layer = layer_of(tensors, bits)
     layer.use_kernel(torch.bfloat16)
     assert layer.kernel is not None and layer.qweight is None
-    x = random(2, 3, 64).bfloat16()
+    x = random(2, rows, 128).bfloat16()
     assert torch.allclose(layer(x).float(), x.float() @ weight.T, atol=0.3, rtol=0.02)
 
 
-def test_gptq_with_inputs_out_of_order() -> None:
+@pytest.mark.parametrize("bits", [4, 8])
+def test_chatglm_with_a_kernel(bits: int) -> None:
+    weight = torch.randint(-128, 128, (48, 128 * bits // 8), dtype=torch.int8)
+    tensors = {"weight": weight, "weight_scale": random(48).abs() / 2**bits}
+    layer = ChatGLMLinear({name: tuple(tensor.shape) for name, tensor in tensors.items()}, bits)
+    layer.load_state_dict(tensors)
+    unpacked = layer.weight_of(torch.float32)
+    layer.use_kernel(torch.bfloat16)
+    assert layer.kernel is not None
+    x = random(3, 128).bfloat16()
+    y = x.float() @ unpacked.T
+    assert torch.allclose(layer(x).float(), y, atol=0.02 * float(y.std()), rtol=0.02)
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+def test_gptq_with_inputs_out_of_order(bits: int) -> None:
     """`desc_act`: a group's inputs don't stand together."""
-    order = torch.randperm(64, generator=torch.Generator().manual_seed(1)) // GROUP
-    tensors, weight = pack(random(48, 64), 4, order)
-    layer = layer_of(tensors, 4)
-    x = random(5, 64)
+    order = torch.randperm(128, generator=torch.Generator().manual_seed(1)) // 64
+    tensors, weight = pack(random(48, 128), bits, order)
+    layer = layer_of(tensors, bits)
+    x = random(5, 128)
     assert torch.allclose(layer(x), x @ weight.T, atol=1e-4)
     layer.use_kernel(torch.bfloat16)
     assert layer.kernel is not None

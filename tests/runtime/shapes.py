@@ -156,8 +156,8 @@ def write_checkpoint(folder: Path, size: Size) -> Path:
 GPTQ_GROUP = 128
 
 
-def write_gptq(folder: Path, size: Size) -> Path:
-    """The same checkpoint with the linear layers of its blocks packed to 4 bits, as AutoGPTQ stores them."""
+def write_gptq(folder: Path, size: Size, bits: int) -> Path:
+    """The same checkpoint with the linear layers of its blocks packed to few bits, as AutoGPTQ stores them."""
     import torch
     from safetensors.torch import load_file, save_file
 
@@ -171,13 +171,13 @@ def write_gptq(folder: Path, size: Size) -> Path:
         outputs, inputs = tensor.shape
         groups = inputs // GPTQ_GROUP
         layer = name.removesuffix("weight")
-        for part, shape in (("qweight", (inputs // 8, outputs)), ("qzeros", (groups, outputs // 8))):
+        for part, shape in (("qweight", (inputs * bits // 32, outputs)), ("qzeros", (groups, outputs * bits // 32))):
             packed[layer + part] = torch.randint(-(2**31), 2**31, shape, generator=generator).to(torch.int32)
         packed[layer + "scales"] = torch.full((groups, outputs), 1e-3, dtype=torch.float16)
         packed[layer + "g_idx"] = torch.arange(inputs, dtype=torch.int32) // GPTQ_GROUP
     save_file(packed, folder / "model.safetensors", {"format": "pt"})
     config = json.loads((folder / "config.json").read_text())
-    config["quantization_config"] = {"quant_method": "gptq", "bits": 4, "group_size": GPTQ_GROUP, "desc_act": False}
+    config["quantization_config"] = {"quant_method": "gptq", "bits": bits, "group_size": GPTQ_GROUP, "desc_act": False}
     (folder / "config.json").write_text(json.dumps({**config, "dtype": "float16"}))
     return folder
 

@@ -91,9 +91,9 @@ def test_wide_checkpoint(wide_checkpoint: Path, precision: str, context: int) ->
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("size", "context"), [(DEEP, 512), (WIDE, 256)])
-def test_gptq(tmp_path: Path, size: Size, context: int) -> None:
-    check(measured("transformers", write_gptq(tmp_path / "gptq", size), "file", context, context - 40))
+@pytest.mark.parametrize(("size", "bits", "context"), [(DEEP, 4, 512), (WIDE, 4, 256), (DEEP, 8, 512), (WIDE, 8, 256)])
+def test_gptq(tmp_path: Path, size: Size, bits: int, context: int) -> None:
+    check(measured("transformers", write_gptq(tmp_path / "gptq", size, bits), "file", context, context - 40))
 
 
 @pytest.fixture(scope="module")
