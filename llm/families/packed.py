@@ -40,6 +40,8 @@ class PackedLinear(nn.Module):
         self.bits = bits
         self.bias: torch.Tensor | None
         self.register_buffer("bias", bias)
+        self.order: torch.Tensor | None
+        self.register_buffer("order", None)
         self.kernel: Int4Kernel | Int8Kernel | None = None
 
     def weight_of(self, dtype: torch.dtype, rows: slice = ALL) -> torch.Tensor:
@@ -62,14 +64,14 @@ class PackedLinear(nn.Module):
     def levels(self, rows: slice) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """(levels, scales, offsets) of some outputs, for weight = (level - middle) * scale + offset.
 
-        The middle is half of the levels, 8 or 128. levels: int32 from 0, (outputs, inputs in `input_order`); scales
-        and offsets: (inputs / group, outputs).
+        The middle is half of the levels, 8 or 128. levels: int32 from 0, (outputs, inputs in `order`); scales and
+        offsets: (inputs / group, outputs).
         """
         raise UnsupportedModel(path=type(self).__name__, detail="it has no levels")
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if self.kernel is not None:
-            y = self.kernel(x)
+            y = self.kernel(x if self.order is None else x[..., self.order])
         elif x.device.type == "cpu":
             y = self._product_on_cpu(x)
         else:
@@ -89,22 +91,21 @@ class PackedLinear(nn.Module):
         kind = next((kind for kind in (Int4Kernel, Int8Kernel) if kind.takes(self, dtype)), None)
         if kind is None:
             return
+        self.order = self.input_order()
         self.kernel = kind(self, dtype)
-        for name in [name for name in self._buffers if name != "bias"]:
+        for name in [name for name in self._buffers if name not in ("bias", "order")]:
             setattr(self, name, None)
 
 
 class Int4Kernel(nn.Module):
     """torch's `_weight_int4pack_mm`: 4-bit weights, a scale and an offset for each group of inputs."""
 
-    order: torch.Tensor | None
     packed: torch.Tensor
     scales_and_offsets: torch.Tensor
 
     def __init__(self, layer: PackedLinear, dtype: torch.dtype) -> None:
         super().__init__()
         self.group, self.outputs = layer.group(), layer.outputs
-        self.register_buffer("order", layer.input_order())
         packed, pairs = [], []
         for start in range(0, self.outputs, ROWS):
             levels, scales, offsets = layer.levels(slice(start, min(start + ROWS, self.outputs)))
@@ -134,8 +135,6 @@ class Int4Kernel(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         rows = x.reshape(-1, x.shape[-1])
-        if self.order is not None:
-            rows = rows[:, self.order]
         if x.device.type == "cpu":
             y = torch.ops.aten._weight_int4pack_mm_for_cpu(rows, self.packed, self.group, self.scales_and_offsets)
         else:
@@ -149,14 +148,12 @@ class Int8Kernel(nn.Module):
     weight: int8 (groups, outputs, inputs of a group). scales, offsets: (groups, outputs).
     """
 
-    order: torch.Tensor | None
     weight: torch.Tensor
     scales: torch.Tensor
     offsets: torch.Tensor | None
 
     def __init__(self, layer: PackedLinear, dtype: torch.dtype) -> None:
         super().__init__()
-        self.register_buffer("order", layer.input_order())
         inputs, group = layer.levels(slice(0, 1))[0].shape[1], layer.group()
         weight = torch.empty(inputs // group, layer.outputs, group, dtype=torch.int8)
         scales, offsets = [], []
@@ -181,8 +178,6 @@ class Int8Kernel(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         rows = x.reshape(-1, x.shape[-1])
-        if self.order is not None:
-            rows = rows[:, self.order]
         groups = rows.unflatten(1, (len(self.weight), -1))
         if self.offsets is None:
             y = torch.zeros(len(rows), self.scales.shape[1])
@@ -230,7 +225,7 @@ class GptqLinear(PackedLinear):
         groups = self.g_idx.long()
         scales = self.scales[:, rows].to(dtype)
         weight = _unpack(self.qweight[:, rows], self.bits, dim=0).to(dtype)
-        weight.sub_(self._zeros()[:, rows].to(dtype)[groups]).mul_(scales[groups])
+        weight.sub_(self._zeros(rows).to(dtype)[groups]).mul_(scales[groups])
         return weight.t()
 
     @property
@@ -255,13 +250,16 @@ class GptqLinear(PackedLinear):
 
     def levels(self, rows: slice) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         levels = _unpack(self.qweight[:, rows], self.bits, dim=0).t().to(torch.int32)
-        order = self.input_order()
-        levels = (levels if order is None else levels[:, order]).contiguous()
+        levels = (levels if self.order is None else levels[:, self.order]).contiguous()
         scales = self.scales[:, rows].float()
-        return levels, scales, scales * (2 ** (self.bits - 1) - self._zeros()[:, rows].float())
+        return levels, scales, scales * (2 ** (self.bits - 1) - self._zeros(rows).float())
 
-    def _zeros(self) -> torch.Tensor:
-        return _unpack(self.qzeros, self.bits, dim=1).to(torch.int16) + self.zero_offset
+    def _zeros(self, rows: slice) -> torch.Tensor:
+        start, stop, _ = rows.indices(self.outputs)
+        per_word = 32 // self.bits
+        first = start // per_word
+        zeros = _unpack(self.qzeros[:, first : -(-stop // per_word)], self.bits, dim=1)
+        return zeros[:, start - first * per_word : stop - first * per_word] + self.zero_offset
 
 
 class ChatGLMLinear(PackedLinear):
