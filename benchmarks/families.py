@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
 
-from llm.engines.base import Cancel
+from llm.cancel import Cancel
 from llm.engines.transformers.decoder import Batch, Decoder
 from llm.engines.transformers.plan import has_bfloat16_instructions
 from llm.engines.transformers.request import Request, Row

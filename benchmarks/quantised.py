@@ -34,10 +34,12 @@ BETTER: dict[str, Callable[[float, float], float]] = {"load": min, "first": min,
 
 def through_hearth(folder: Path, precision: str, ids: list[int]) -> Iterator[None]:
     """Yields when the model is loaded and at each token."""
+    from llm.cancel import Cancel
     from llm.catalogue.lookup import entry_of_path
-    from llm.engines.base import Cancel, GeneratedToken, LoadPlan
+    from llm.engine import GeneratedToken
     from llm.engines.transformers import load
-    from llm.events import Prompt
+    from llm.plan import LoadPlan
+    from llm.prompt import Prompt
     from llm.settings import GenerationSettings
 
     plan: Any = LoadPlan("cpu", precision, 2048)  # type: ignore[arg-type]

@@ -8,10 +8,12 @@ from __future__ import annotations
 import sys
 import time
 
+from llm.cancel import Cancel
 from llm.catalogue.entry import ModelEntry
 from llm.catalogue.lookup import installed, where
-from llm.engines.base import Cancel, GeneratedToken, LoadPlan
-from llm.events import Piece, Prompt
+from llm.engine import GeneratedToken
+from llm.plan import LoadPlan
+from llm.prompt import Piece, Prompt
 from llm.runtime.predict import tokens_per_s
 from llm.runtime.probes import probe
 from llm.runtime.self_test import Speed

@@ -27,14 +27,16 @@ from llm.engines.transformers import load  # first, as it sets how torch's threa
 import torch
 
 # isort: on
+from llm.cancel import Cancel
 from llm.catalogue.entry import ModelEntry
-from llm.engines.base import Cancel, GeneratedToken, LoadPlan
+from llm.engine import GeneratedToken
 from llm.engines.transformers.decoder import Decoder
 from llm.engines.transformers.engine import TransformersEngine
 from llm.engines.transformers.own_loop import OwnLoop
 from llm.engines.transformers.scheduler import Limits, Policy, Scheduler
 from llm.engines.transformers.tokenizer import HFSpanTokenizer
-from llm.events import Prompt
+from llm.plan import LoadPlan
+from llm.prompt import Prompt
 from llm.settings import GenerationSettings
 
 PROMPT_TOKENS = 48

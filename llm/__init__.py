@@ -14,10 +14,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from llm.engines.base import Cancel, LoadedModel, LoadPlan, LoadProgress
+from llm.cancel import Cancel
 from llm.errors import ModelError
 from llm.events import Event, Finished, Progress, PromptReady, TextDelta, ThinkingDelta, ToolCallReady
 from llm.messages import Message, assistant, system, user
+from llm.plan import LoadPlan, LoadProgress
+from llm.runtime.protocols import LoadedModel
 from llm.settings import GenerationSettings
 
 __all__ = [

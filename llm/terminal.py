@@ -13,7 +13,7 @@ from typing import Any
 from rich.console import Console
 
 import llm
-from llm.engines.base import Cancel
+from llm.cancel import Cancel
 from llm.errors import UnsupportedContent
 from llm.events import Finished, TextDelta, ThinkingDelta
 from llm.messages import Message, Part, TextPart

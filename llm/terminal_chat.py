@@ -14,8 +14,8 @@ from rich.console import Console
 from rich.markup import escape
 
 from llm import terminal
+from llm.cancel import Cancel
 from llm.config import config
-from llm.engines.base import Cancel
 from llm.errors import Cancelled, ModelError
 from llm.messages import Message, assistant
 from llm.settings import GenerationSettings

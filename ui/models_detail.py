@@ -6,8 +6,8 @@ import streamlit as st
 
 from llm.catalogue.entry import ModelEntry, SourceKind
 from llm.catalogue.lookup import where
-from llm.engines.base import LoadPlan
 from llm.errors import ModelError
+from llm.plan import LoadPlan
 from llm.runtime import handles
 from llm.sources import jobs, usable_sources
 from ui.i18n import explain, t

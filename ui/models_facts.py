@@ -10,9 +10,9 @@ import streamlit as st
 
 from llm.catalogue.entry import ModelEntry
 from llm.catalogue.lookup import find, where
-from llm.engines.base import Precision
 from llm.errors import ModelError
 from llm.machine.hardware import hardware
+from llm.plan import Precision
 from llm.runtime.memory import Choice, choices, verdict
 from llm.sources import usable_sources
 from ui.i18n import t

@@ -8,7 +8,8 @@ from collections.abc import Iterable, Sequence
 
 import streamlit as st
 
-from llm.events import Piece, Token
+from llm.events import Token
+from llm.prompt import Piece
 from llm.store import StoredMessage, Trace
 from ui.i18n import t
 from ui.state import kept

@@ -15,8 +15,8 @@ from starlette.responses import StreamingResponse
 
 from llm.api import errors
 from llm.api.work import Work
+from llm.cancel import Cancel
 from llm.catalogue.entry import ModelEntry
-from llm.engines.base import Cancel
 from llm.errors import ModelError
 from llm.events import Event, Finished, TextDelta, ThinkingDelta, Token, ToolCallReady, Usage
 from llm.messages import ToolCallPart

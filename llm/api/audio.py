@@ -12,8 +12,8 @@ from starlette.responses import PlainTextResponse, Response
 from llm.api.answers import streamed
 from llm.api.models import check_task, entry_of
 from llm.api.work import Work, result
+from llm.cancel import Cancel
 from llm.config import config
-from llm.engines.base import Cancel
 from llm.errors import InvalidRequest, NoSpeech
 from llm.runtime import handles
 from llm.speech import exports

@@ -16,7 +16,7 @@ from llm.api.answers import Answer, Heading, streamed, usage_of, watched, whole
 from llm.api.models import check_task, entry_of
 from llm.api.schemas import ChatRequest
 from llm.api.work import Work, result
-from llm.engines.base import Cancel
+from llm.cancel import Cancel
 from llm.errors import InvalidRequest, UnsupportedContent
 from llm.events import Event, Finished, TextDelta, ThinkingDelta, Token, ToolCallReady
 from llm.messages import ToolCallPart

@@ -11,7 +11,7 @@ from fastapi import APIRouter, Request
 from llm.api.models import entry_of
 from llm.api.schemas import EmbeddingRequest
 from llm.api.work import result
-from llm.engines.base import Cancel
+from llm.cancel import Cancel
 from llm.errors import InvalidRequest, UnsupportedContent
 from llm.runtime import handles
 

@@ -13,7 +13,7 @@ from typing import Any, Generic, TypeVar
 
 from starlette.requests import Request
 
-from llm.engines.base import Cancel
+from llm.cancel import Cancel
 from llm.errors import Busy, Cancelled
 
 T = TypeVar("T")

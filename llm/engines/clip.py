@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from llm.catalogue.entry import ModelEntry
-from llm.engines.base import LoadPlan, LoadProgress, MemoryUse
+from llm.engine import MemoryUse
 from llm.errors import CorruptModel, MissingPackage
 from llm.messages import ImagePart
+from llm.plan import LoadPlan, LoadProgress
 from llm.vision.picture import for_model
 
 

@@ -25,21 +25,12 @@ from typing import Any
 
 import psutil
 
+from llm.cancel import Cancel
 from llm.catalogue import gguf
 from llm.catalogue.entry import ModelEntry
 from llm.catalogue.lookup import mmproj_of
 from llm.config import config
-from llm.engines.base import (
-    Cancel,
-    GeneratedToken,
-    GenerationEnd,
-    GenerationStep,
-    LoadPlan,
-    LoadProgress,
-    MemoryUse,
-    Span,
-    Waiting,
-)
+from llm.engine import GeneratedToken, GenerationEnd, GenerationStep, MemoryUse, Waiting
 from llm.engines.llamacpp_server import parameters
 from llm.engines.llamacpp_vision import IMAGE_TAG, NO_TOKEN, Eyes, give_eyes
 from llm.engines.native_output import Overheard
@@ -52,7 +43,9 @@ from llm.errors import (
     OutOfMemory,
     UnsupportedContent,
 )
-from llm.events import Alternative, FinishReason, Piece, Prompt, Token
+from llm.events import Alternative, FinishReason, Token
+from llm.plan import LoadPlan, LoadProgress
+from llm.prompt import Piece, Prompt, Span
 from llm.settings import GenerationSettings
 
 HEARTBEAT_S = 0.2
@@ -122,7 +115,7 @@ def _close(engine: weakref.ref[LlamaCppEngine]) -> None:
 
 
 class LlamaCppEngine:
-    """See `llm.engines.base.Engine`."""
+    """See `llm.engine.Engine`."""
 
     can_constrain = True
     pictures_as_words = True

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from llm.cancel import Cancel
 from llm.catalogue import gguf
-from llm.engines.base import Cancel
 from llm.engines.llamacpp_server import parameters
 from llm.errors import Cancelled, EmptyMessage, MessageTooLong, ModelError
 

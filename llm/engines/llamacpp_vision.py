@@ -18,8 +18,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from llm.engines.base import Span
 from llm.messages import ImagePart
+from llm.prompt import Span
 from llm.vision.picture import for_model
 
 IMAGE_TAG = "<image>"

@@ -14,9 +14,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from llm.cancel import Cancel
 from llm.catalogue.entry import ModelEntry
 from llm.config import config
-from llm.engines.base import Cancel, LoadPlan, LoadProgress, MemoryUse
+from llm.engine import MemoryUse
 from llm.engines.openai_http import Call, Server, events, fetched, refusal
 from llm.engines.use import UseCount
 from llm.errors import EmptyMessage, RemoteFailed
@@ -26,7 +27,6 @@ from llm.events import (
     Finished,
     FinishReason,
     Progress,
-    Prompt,
     PromptReady,
     TextDelta,
     ThinkingDelta,
@@ -48,6 +48,8 @@ from llm.messages import (
     messages_of,
     says_something,
 )
+from llm.plan import LoadPlan, LoadProgress
+from llm.prompt import Prompt
 from llm.settings import GenerationSettings
 
 _REASONS: dict[str, FinishReason] = {"stop": "stop", "length": "length", "tool_calls": "tool_calls"}
@@ -62,7 +64,7 @@ def load(entry: ModelEntry, path: Path, plan: LoadPlan, progress: LoadProgress) 
 
 
 class RemoteModel:
-    """See `llm.engines.base.LoadedModel`. Safe to use from many threads at once."""
+    """See `llm.runtime.protocols.LoadedModel`. Safe to use from many threads at once."""
 
     takes_tools = True
     can_constrain = True

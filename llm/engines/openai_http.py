@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from llm.engines.base import Cancel
+from llm.cancel import Cancel
 from llm.errors import Busy, Cancelled, InvalidRequest, ModelError, NoNetwork, RemoteFailed
 
 CONNECT_S = 10.0

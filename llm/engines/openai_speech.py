@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from llm.engines.base import Cancel
+from llm.cancel import Cancel
 from llm.engines.openai_http import Call, Server, events
 from llm.speech.options import SpeechOptions
 from llm.speech.segments import Segment, SpeechEvent, SpeechFinished, SpeechStarted

@@ -5,8 +5,7 @@ from __future__ import annotations
 import codecs
 from collections.abc import Sequence
 
-from llm.engines.base import Span
-from llm.events import Piece
+from llm.prompt import Piece, Span
 
 
 def pieces_of_run(run: Sequence[Span], tokens: Sequence[tuple[int, bytes]]) -> list[Piece]:

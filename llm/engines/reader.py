@@ -11,11 +11,14 @@ from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import replace
 from typing import Any
 
+from llm.cancel import Cancel
 from llm.catalogue.entry import ModelEntry
-from llm.engines.base import Cancel, LoadPlan, MemoryUse
+from llm.engine import MemoryUse
 from llm.errors import Cancelled
-from llm.events import Event, Progress, Prompt
+from llm.events import Event, Progress
 from llm.messages import DocumentPart, ImagePart, Message, MessageLike, Part, messages_of
+from llm.plan import LoadPlan
+from llm.prompt import Prompt
 from llm.settings import GenerationSettings
 from llm.vision.ocr import in_lines, read_text
 
@@ -24,7 +27,7 @@ NOTHING = "(no text in this picture)"
 
 
 class ReaderModel:
-    """See `llm.engines.base.LoadedModel`.
+    """See `llm.runtime.protocols.LoadedModel`.
 
     Args:
         entry: the reader's, made by `llm.catalogue.lookup.reader_entry`.

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 from llm.catalogue.ctranslate2_file import missing_alignment_heads
 from llm.catalogue.entry import ModelEntry
 from llm.config import config
-from llm.engines.base import Device, LoadPlan, LoadProgress, MemoryUse
+from llm.engine import MemoryUse
 from llm.errors import CorruptModel, MissingPackage, OutOfMemory, UnsupportedModel
 from llm.machine.hardware import hardware
+from llm.plan import Device, LoadPlan, LoadProgress
 from llm.speech.chunks import Chunk
 from llm.speech.marks import compression_ratio
 from llm.speech.options import BATCH_CPU, BATCH_CUDA, FALLBACK_TEMPERATURES, SpeechOptions

@@ -9,8 +9,8 @@ import tempfile
 from pathlib import Path
 
 from llm.config import config
-from llm.engines.base import LoadProgress
 from llm.errors import CorruptModel, UnsupportedModel
+from llm.plan import LoadProgress
 
 _COPIED = ("tokenizer.json", "preprocessor_config.json")
 

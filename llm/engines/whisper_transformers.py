@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from llm.catalogue.entry import ModelEntry
-from llm.engines.base import LoadPlan, MemoryUse
+from llm.engine import MemoryUse
 from llm.errors import CorruptModel, MissingPackage, UnsupportedModel
+from llm.plan import LoadPlan
 from llm.speech.audio import SAMPLE_RATE
 from llm.speech.chunks import Chunk
 from llm.speech.marks import compression_ratio

@@ -8,12 +8,13 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from llm.engines.base import Engine, Span
+from llm.engine import Engine
 from llm.errors import UnsupportedModel
 from llm.families.base import RenderOptions
 from llm.families.sentencepiece_spans import SentencePieceSpans, cut_tags
 from llm.families.wording import control, words
 from llm.messages import Message, ToolCallPart
+from llm.prompt import Span
 
 if TYPE_CHECKING:
     from llm.families.loading import StoredTensor

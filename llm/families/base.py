@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from llm.engines.base import Engine, Span
+from llm.engine import Engine
 from llm.messages import Message, ToolCallPart
+from llm.prompt import Span
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

@@ -12,13 +12,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from llm.engines.base import Engine, Span
+from llm.engine import Engine
 from llm.errors import UnsupportedModel
 from llm.families.base import RenderOptions
 from llm.families.chatglm_reply import glm_tool_call
 from llm.families.sentencepiece_spans import SentencePieceSpans
 from llm.families.wording import control, plain, rounds_of
 from llm.messages import Message, ToolCallPart
+from llm.prompt import Span
 
 if TYPE_CHECKING:
     from llm.families.loading import StoredTensor

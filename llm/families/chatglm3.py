@@ -7,14 +7,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from llm.engines.base import Engine, Span
-from llm.events import PieceKind
+from llm.engine import Engine
 from llm.families.base import RenderOptions
 from llm.families.chatglm2 import EOS_ID, PREFIX_TAGS
 from llm.families.chatglm_reply import glm_tool_call, tool_call_code
 from llm.families.sentencepiece_spans import SentencePieceSpans
 from llm.families.wording import control, plain, words
 from llm.messages import Message, ToolCallPart
+from llm.prompt import PieceKind, Span
 
 ROLE_TAGS = ("<|system|>", "<|user|>", "<|assistant|>", "<|observation|>")
 

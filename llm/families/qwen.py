@@ -12,13 +12,14 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from llm.engines.base import Engine, Span
+from llm.engine import Engine
 from llm.errors import UnsupportedModel
 from llm.families.base import RenderOptions
 from llm.families.qwen_tokenizer import QwenTokenizer
 from llm.families.template import TemplateFamily
 from llm.families.wording import control, plain, words
 from llm.messages import Message
+from llm.prompt import Span
 
 if TYPE_CHECKING:
     from llm.families.loading import StoredTensor

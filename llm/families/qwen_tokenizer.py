@@ -7,8 +7,8 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from llm.engines.base import Span
 from llm.errors import CorruptModel
+from llm.prompt import Span
 
 # tokenization_qwen.py: how text is cut before pairs are merged, and the tags after the ranks.
 SPLIT = (

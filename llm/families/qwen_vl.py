@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from llm.engines.base import Span
 from llm.errors import UnsupportedContent
 from llm.families.qwen import QwenFamily
 from llm.families.qwen_tokenizer import IMAGE_TAGS, TEXT_TAGS, QwenTokenizer
 from llm.families.template import part_text
 from llm.families.wording import control
 from llm.messages import BoxPart, ImagePart, Message, Part, RefPart, TextPart
+from llm.prompt import Span
 
 # CLIP's colour statistics (openai/CLIP), red, green, blue.
 MEAN = (0.48145466, 0.4578275, 0.40821073)

@@ -11,8 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from llm.engines.base import Span
 from llm.errors import CorruptModel
+from llm.prompt import Span
 
 _WORD_BEGIN = "▁"  # sentencepiece's mark for a blank
 

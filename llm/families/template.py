@@ -15,9 +15,8 @@ from datetime import datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from llm.engines.base import Engine, Span
+from llm.engine import Engine
 from llm.errors import CorruptModel
-from llm.events import PieceKind
 from llm.families.base import RenderOptions
 from llm.messages import (
     DocumentPart,
@@ -29,6 +28,7 @@ from llm.messages import (
     ToolCallPart,
     ToolResultPart,
 )
+from llm.prompt import PieceKind, Span
 
 if TYPE_CHECKING:
     from llm.families.published import Format

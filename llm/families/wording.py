@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from llm.engines.base import Span
 from llm.families.template import part_text
 from llm.messages import Message
+from llm.prompt import Span
 
 
 def words(message: Message) -> str:

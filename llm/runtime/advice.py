@@ -12,10 +12,11 @@ from typing import Any
 
 from llm.catalogue.entry import ModelEntry
 from llm.catalogue.lookup import where
-from llm.engines.base import LoadPlan, MemoryUse
+from llm.engine import MemoryUse
 from llm.errors import NotEnoughMemory, OutOfMemory, RanOut, TooBig
 from llm.machine.give_back import give_back
 from llm.machine.hardware import Hardware, hardware
+from llm.plan import LoadPlan
 from llm.runtime.memory import Choice, estimate, fits
 
 MIN_CONTEXT_TOKENS = 1024

@@ -15,13 +15,16 @@ from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
+from llm.cancel import Cancel
 from llm.catalogue.entry import ModelEntry
 from llm.catalogue.lookup import find, where
-from llm.engines.base import Cancel, LoadedModel, LoadPlan
 from llm.errors import Cancelled, DownloadFailed, ModelError
-from llm.events import Event, Finished, Progress, Prompt, PromptReady, TextDelta, ThinkingDelta, Token
+from llm.events import Event, Finished, Progress, PromptReady, TextDelta, ThinkingDelta, Token
 from llm.messages import Message, Part, TextPart, ThinkingPart, system
+from llm.plan import LoadPlan
+from llm.prompt import Prompt
 from llm.runtime import handles
+from llm.runtime.protocols import LoadedModel
 from llm.settings import GenerationSettings
 from llm.sources import jobs
 from llm.store import Meta, Store, Trace

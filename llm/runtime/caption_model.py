@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from llm.catalogue.entry import ModelEntry
-from llm.engines.base import LoadPlan, MemoryUse
+from llm.engine import MemoryUse
 from llm.engines.use import UseCount
 from llm.messages import ImagePart
+from llm.plan import LoadPlan
 from llm.runtime.advice import explaining_memory
 
 if TYPE_CHECKING:

@@ -12,27 +12,18 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from llm import families
+from llm.cancel import Cancel
 from llm.catalogue.entry import ModelEntry
 from llm.config import config
-from llm.engines.base import Cancel, Engine, GeneratedToken, GenerationEnd, LoadPlan, MemoryUse, Waiting
+from llm.engine import Engine, GeneratedToken, GenerationEnd, MemoryUse, Waiting
 from llm.engines.use import UseCount
 from llm.errors import EmptyMessage, MessageTooLong, UnsupportedContent
-from llm.events import (
-    Event,
-    Finished,
-    FinishReason,
-    Piece,
-    Progress,
-    Prompt,
-    PromptReady,
-    TextDelta,
-    Timings,
-    ToolCallReady,
-    Usage,
-)
+from llm.events import Event, Finished, FinishReason, Progress, PromptReady, TextDelta, Timings, ToolCallReady, Usage
 from llm.families.base import RenderOptions
 from llm.families.template import template_spans
 from llm.messages import AudioPart, ImagePart, Message, MessageLike, messages_of, says_something
+from llm.plan import LoadPlan
+from llm.prompt import Piece, Prompt
 from llm.runtime.advice import explaining_memory
 from llm.runtime.deltas import AnswerSplitter, bare_call
 from llm.settings import GenerationSettings
@@ -42,7 +33,7 @@ SMALLEST_ANSWER_TOKENS = 64
 
 
 class ChatModel:
-    """See `llm.engines.base.LoadedModel`. Safe to use from many threads at once."""
+    """See `llm.runtime.protocols.LoadedModel`. Safe to use from many threads at once."""
 
     def __init__(self, entry: ModelEntry, plan: LoadPlan, engine: Engine) -> None:
         self.entry = entry

@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 
-from llm.engines.base import GeneratedToken
+from llm.engine import GeneratedToken
 from llm.events import TextDelta, ThinkingDelta, Token
 from llm.messages import ToolCallPart
 

@@ -20,15 +20,17 @@ from llm.catalogue.entry import ModelEntry
 from llm.catalogue.library import mark_used
 from llm.catalogue.lookup import READER, find, where
 from llm.config import config
-from llm.engines.base import LoadedModel, LoadPlan, LoadProgress, MemoryUse
+from llm.engine import MemoryUse
 from llm.errors import Busy, ModelNotThere
 from llm.machine.give_back import give_back
 from llm.machine.hardware import hardware
+from llm.plan import LoadPlan, LoadProgress
 from llm.runtime.acceptance import check_runs, with_sampling
 from llm.runtime.advice import is_out_of_memory, out_of_memory
 from llm.runtime.caption_model import CaptionModel
 from llm.runtime.chat_model import ChatModel
 from llm.runtime.memory import available, estimate
+from llm.runtime.protocols import LoadedModel
 from llm.runtime.room import Holding, plan_room
 from llm.runtime.speech_model import SpeechModel
 

@@ -18,8 +18,8 @@ from llm.catalogue.entry import ModelEntry, Shape
 from llm.catalogue.gguf import read_header
 from llm.catalogue.lookup import mmproj_of
 from llm.config import config
-from llm.engines.base import LoadPlan
 from llm.machine.hardware import Hardware, hardware
+from llm.plan import LoadPlan
 from llm.runtime.torch_build import torch_build
 from llm.speech.options import BATCH_CPU, BATCH_CUDA
 

@@ -6,10 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
+from llm.cancel import Cancel
 from llm.catalogue.entry import ModelEntry
-from llm.engines.base import Cancel, LoadPlan, MemoryUse
+from llm.engine import MemoryUse
 from llm.engines.use import UseCount
 from llm.errors import ModelNotThere
+from llm.plan import LoadPlan
 from llm.runtime.advice import explaining_memory
 from llm.speech.options import SpeechOptions
 from llm.speech.segments import SpeechEvent

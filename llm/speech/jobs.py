@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, Literal, Protocol, TypeAlias
 
-from llm.engines.base import Cancel
+from llm.cancel import Cancel
 from llm.errors import ModelError
 from llm.speech.options import SpeechOptions
 from llm.speech.segments import Segment, SpeechFinished, SpeechProgress, SpeechStarted, Transcription

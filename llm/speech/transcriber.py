@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Protocol
 
-from llm.engines.base import Cancel
+from llm.cancel import Cancel
 from llm.errors import NoSpeech
 from llm.speech.audio import SAMPLE_RATE, AudioSource, blocks, probe
 from llm.speech.chunks import BATCHED, SEQUENTIAL, Chunk, chunks, speech_share

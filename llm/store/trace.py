@@ -11,7 +11,8 @@ import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from llm.events import Alternative, Piece, Prompt, Token
+from llm.events import Alternative, Token
+from llm.prompt import Piece, Prompt
 
 _FLOOR = -9999.0  # a probability of zero, whose logarithm JSON cannot hold
 

@@ -30,7 +30,7 @@ def loaded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """`loaded(folder)`: the handle that `llm.load` gives, for a name or a path."""
     import llm
     from llm.config import config
-    from llm.engines.base import LoadPlan
+    from llm.plan import LoadPlan
 
     patch = pytest.MonkeyPatch()
     patch.setenv("HEARTH_HOME", str(tmp_path_factory.mktemp("home")))

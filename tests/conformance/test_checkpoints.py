@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 import torch
 
-from llm.engines.base import Cancel, GeneratedToken
+from llm.cancel import Cancel
+from llm.engine import GeneratedToken
 from llm.engines.transformers.decoder import Batch
 from llm.engines.transformers.request import Request, Row
-from llm.events import Piece, Prompt
+from llm.prompt import Piece, Prompt
 from llm.settings import GenerationSettings
 from tests.conformance.published import FOLDERS, Case, case_named, cases, expected, reference, without_pictures
 

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 import llm
+from llm.cancel import Cancel
 from llm.catalogue.lookup import find, installed
 from llm.config import config
-from llm.engines.base import Cancel
 from llm.engines.openai_http import Call, Server, events, fetched
 from llm.errors import Busy, Cancelled, InvalidRequest, NoNetwork, RemoteFailed
 from llm.events import Finished, PromptReady, TextDelta, ToolCallReady
@@ -232,8 +232,8 @@ def test_calls_that_come_in_pieces(scripted: Callable[[Script], Server], own_hom
         )
 
     from llm.catalogue.entry import ModelEntry
-    from llm.engines.base import LoadPlan
     from llm.engines.openai import RemoteModel
+    from llm.plan import LoadPlan
 
     entry = ModelEntry("r/m", "m", "chat", "remote", "openai", base_url="http://x", remote_id="m")
     found = list(RemoteModel(entry, LoadPlan(), scripted(script)).stream([llm.user("x")], SHORT))

@@ -14,10 +14,10 @@ import httpx
 import pytest
 
 import llm
+from llm.cancel import Cancel
 from llm.catalogue import lookup
 from llm.catalogue.entry import ModelEntry
 from llm.config import config
-from llm.engines.base import Cancel
 from llm.errors import InvalidRequest, ModelError
 from llm.events import Finished, TextDelta
 from llm.messages import ImagePart

@@ -9,9 +9,9 @@ import tiny_checkpoints
 import torch
 from tiny_engines import load
 
-from llm.engines.base import LoadPlan
 from llm.engines.transformers.rounded_linear import UNPACK_FROM_ROWS, RoundedLinear
 from llm.errors import CorruptModel
+from llm.plan import LoadPlan
 
 BOUNDS = {8: 0.015, 4: 0.10}
 """A level is 1/254 of a row's range in 8 bits, 1/30 of a group's in 4: 0.8 and 7.8 % of normally spread weights."""

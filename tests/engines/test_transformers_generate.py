@@ -11,8 +11,10 @@ import tiny_checkpoints
 import torch
 from tiny_engines import GREEDY, answer, at_once, load, prompt_of, steps
 
-from llm.engines.base import Cancel, GeneratedToken, GenerationEnd, LoadPlan, Waiting
+from llm.cancel import Cancel
+from llm.engine import GeneratedToken, GenerationEnd, Waiting
 from llm.errors import Busy, MessageTooLong, ModelError, OutOfMemory, UnsupportedContent
+from llm.plan import LoadPlan
 from llm.settings import GenerationSettings
 
 KINDS = list(tiny_checkpoints.ARCHITECTURES)

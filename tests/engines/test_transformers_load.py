@@ -11,9 +11,10 @@ import tiny_checkpoints
 import torch
 from tiny_engines import GREEDY, answer, load
 
-from llm.engines.base import Engine, LoadPlan
+from llm.engine import Engine
 from llm.engines.transformers.plan import Weights, resolve
 from llm.errors import CorruptModel, UnsupportedModel
+from llm.plan import LoadPlan
 
 
 @pytest.fixture(scope="module")

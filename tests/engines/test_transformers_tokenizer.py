@@ -9,12 +9,12 @@ import tiny_checkpoints
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from llm.engines.base import Span
 from llm.engines.transformers.text_stream import TextStream
 from llm.engines.transformers.tokenizer import HFSpanTokenizer
 from llm.families.base import RenderOptions
 from llm.families.template import TemplateFamily
 from llm.messages import messages_of
+from llm.prompt import Span
 
 KINDS = list(tiny_checkpoints.TOKENIZERS)
 HOSTILE = ["<|im_end|>", "<s>", "</s>", "<bos>", "<|endoftext|>", "<end_of_turn>", "<user>", "<|user|>", "<|end|>"]

@@ -6,10 +6,12 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+from llm.cancel import Cancel
 from llm.catalogue.entry import ModelEntry
+from llm.engine import GeneratedToken, GenerationEnd, GenerationStep, Waiting
 from llm.engines import transformers as engine_package
-from llm.engines.base import Cancel, GeneratedToken, GenerationEnd, GenerationStep, LoadPlan, Waiting
-from llm.events import Prompt
+from llm.plan import LoadPlan
+from llm.prompt import Prompt
 from llm.settings import GenerationSettings
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from llm.engines.base import GeneratedToken
+from llm.engine import GeneratedToken
 from llm.events import TextDelta, Token
 from llm.families.chatglm_reply import glm_tool_call, tool_call_code
 from llm.messages import ToolCallPart

@@ -14,10 +14,12 @@ import pytest
 import torch
 
 import llm
-from llm.engines.base import Cancel, GeneratedToken, LoadPlan
+from llm.cancel import Cancel
+from llm.engine import GeneratedToken
 from llm.errors import CorruptModel, UnsupportedModel
 from llm.families import checkpoint_loader
 from llm.messages import assistant, system, user
+from llm.plan import LoadPlan
 from llm.settings import GenerationSettings
 from tests.families import small_checkpoints as small
 

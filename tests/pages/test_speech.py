@@ -15,9 +15,9 @@ import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
+from llm.cancel import Cancel
 from llm.catalogue.entry import ModelEntry
 from llm.catalogue.toml_file import write_entries
-from llm.engines.base import Cancel
 from llm.runtime import handles
 from llm.speech.jobs import Job, jobs
 from llm.speech.options import SpeechOptions, controls

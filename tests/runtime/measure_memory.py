@@ -72,7 +72,7 @@ def transcribe(recogniser: Any, _: int) -> None:
     """
     import numpy as np
 
-    from llm.engines.base import Cancel
+    from llm.cancel import Cancel
     from llm.speech import transcriber
     from llm.speech.options import SpeechOptions
 
@@ -98,8 +98,8 @@ def rank(engine: Any, _: int) -> None:
 
 
 def generate(engine: Any, prompt_tokens: int) -> None:
-    from llm.engines.base import Cancel
-    from llm.events import Piece, Prompt
+    from llm.cancel import Cancel
+    from llm.prompt import Piece, Prompt
     from llm.settings import GenerationSettings
 
     ids = tuple(300 + (i * 7919) % 3000 for i in range(prompt_tokens))
@@ -112,7 +112,7 @@ def generate(engine: Any, prompt_tokens: int) -> None:
 def main() -> None:
     asked = json.load(sys.stdin)
     from llm.catalogue.lookup import entry_of_path
-    from llm.engines.base import LoadPlan
+    from llm.plan import LoadPlan
     from llm.runtime.memory import estimate
 
     path = Path(asked["path"])

@@ -6,18 +6,12 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
+from llm.cancel import Cancel
 from llm.catalogue.entry import ModelEntry
-from llm.engines.base import (
-    Cancel,
-    GeneratedToken,
-    GenerationEnd,
-    GenerationStep,
-    LoadPlan,
-    MemoryUse,
-    Span,
-    Waiting,
-)
-from llm.events import Piece, Prompt, Token
+from llm.engine import GeneratedToken, GenerationEnd, GenerationStep, MemoryUse, Waiting
+from llm.events import Token
+from llm.plan import LoadPlan
+from llm.prompt import Piece, Prompt, Span
 from llm.runtime.chat_model import ChatModel
 from llm.settings import GenerationSettings
 

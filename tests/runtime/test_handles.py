@@ -11,9 +11,9 @@ import pytest
 
 import llm
 from llm.catalogue.entry import ModelEntry
-from llm.engines.base import LoadPlan
 from llm.errors import Busy, ModelNotThere, NotEnoughMemory, OutOfMemory, TooBig, UnknownModel
 from llm.machine.hardware import hardware
+from llm.plan import LoadPlan
 from llm.runtime import handles
 from tests.runtime.scripted import ScriptedEngine
 

@@ -12,9 +12,9 @@ import pytest
 from llm.catalogue.entry import ModelEntry, Shape
 from llm.catalogue.footprint import guessed_shape, kv_bytes_per_token, split_parameters, whisper_width
 from llm.catalogue.lookup import entries
-from llm.engines.base import LoadPlan
 from llm.errors import OutOfMemory, TooBig
 from llm.machine.hardware import Gpu, Hardware
+from llm.plan import LoadPlan
 from llm.runtime.advice import check_fits, is_out_of_memory, out_of_memory, propose
 from llm.runtime.memory import available, choices, device_for, estimate, fits, verdict
 from llm.runtime.room import Holding, plan_room
@@ -206,7 +206,7 @@ def test_under_a_limit_on_the_process_a_model_is_refused_and_a_smaller_context_f
 import resource, psutil
 from pathlib import Path
 from llm.catalogue.lookup import find
-from llm.engines.base import LoadPlan
+from llm.plan import LoadPlan
 from llm.errors import OutOfMemory, TooBig
 from llm.runtime.advice import check_fits
 from llm.machine.limits import THREADS_BYTES

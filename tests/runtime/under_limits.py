@@ -19,9 +19,9 @@ from typing import Any
 import psutil
 
 import llm
-from llm.engines.base import LoadPlan
 from llm.errors import ModelError
 from llm.machine.limits import THREADS_BYTES
+from llm.plan import LoadPlan
 from llm.runtime import handles
 from llm.settings import GenerationSettings
 

@@ -10,8 +10,8 @@ import pytest
 
 from llm.catalogue.lookup import find
 from llm.config import config
-from llm.engines.base import LoadPlan
 from llm.engines.whisper import load
+from llm.plan import LoadPlan
 from llm.runtime.speech_model import SpeechModel
 from tests.conftest import fetched
 from tests.speech import samples

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from llm.cancel import Cancel
 from llm.catalogue.entry import ModelEntry
-from llm.engines.base import Cancel
 from llm.errors import NotAudio, OutOfMemory
 from llm.speech.jobs import Job, Jobs
 from llm.speech.options import SpeechOptions

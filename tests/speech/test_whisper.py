@@ -9,12 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from llm.cancel import Cancel
 from llm.catalogue.entry import ModelEntry
 from llm.catalogue.lookup import find
 from llm.engines import whisper_convert
-from llm.engines.base import Cancel, LoadPlan
 from llm.engines.whisper import load
 from llm.errors import CorruptModel, NoSpeech, UnsupportedModel
+from llm.plan import LoadPlan
 from llm.runtime.speech_model import SpeechModel
 from llm.speech.audio import SAMPLE_RATE
 from llm.speech.exports import FORMATS

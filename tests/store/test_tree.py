@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from llm.errors import NotFound
-from llm.events import Alternative, Piece, Prompt, Timings, Token, Usage
+from llm.events import Alternative, Timings, Token, Usage
 from llm.messages import (
     AudioPart,
     BoxPart,
@@ -20,6 +20,7 @@ from llm.messages import (
     assistant,
     user,
 )
+from llm.prompt import Piece, Prompt
 from llm.store import LATEST, Meta, Trace
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from llm.events import Piece
+from llm.prompt import Piece
 from ui.under_hood import picture_places
 
 

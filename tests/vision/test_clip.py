@@ -19,10 +19,10 @@ from transformers import (
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
 from llm.catalogue.lookup import find
-from llm.engines.base import LoadPlan
 from llm.engines.clip import load
 from llm.errors import CorruptModel
 from llm.messages import ImagePart
+from llm.plan import LoadPlan
 
 CAPTIONS = ["a red square", "a blue circle", "一只猫"]
 

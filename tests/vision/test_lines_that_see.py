@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from llm.catalogue.lookup import find
-from llm.engines.base import LoadPlan
 from llm.engines.transformers import load
 from llm.errors import MissingPackage
 from llm.events import Finished, TextDelta
 from llm.messages import user
+from llm.plan import LoadPlan
 from llm.runtime.chat_model import ChatModel
 from tests.vision.test_transformers_vision import CONVERSATIONS, GREEDY, ONE, Published, picture, written
 from tests.vision.tiny_lines import LINES, tiny_line

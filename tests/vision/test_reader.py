@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from PIL import Image, ImageDraw, ImageFont
 
+from llm.cancel import Cancel
 from llm.catalogue.lookup import READER, find, where
-from llm.engines.base import Cancel
 from llm.engines.reader import NOTHING, ReaderModel, as_text
 from llm.errors import Cancelled
 from llm.events import Finished, Progress, PromptReady, TextDelta

@@ -12,13 +12,15 @@ import pytest
 import torch
 from PIL import Image
 
+from llm.cancel import Cancel
 from llm.catalogue.lookup import find
-from llm.engines.base import Cancel, GeneratedToken, LoadPlan
+from llm.engine import GeneratedToken
 from llm.engines.transformers import load
 from llm.engines.transformers.vision import processor_of
 from llm.errors import CorruptModel, InvalidRequest, UnsupportedContent
 from llm.events import Finished, PromptReady, TextDelta
 from llm.messages import ImagePart, Message, TextPart, assistant, user
+from llm.plan import LoadPlan
 from llm.runtime.chat_model import ChatModel
 from llm.settings import GenerationSettings
 from tests.vision.at_once import at_once

@@ -6,7 +6,8 @@ import os
 from pathlib import Path
 
 from llm.catalogue.entry import ModelEntry
-from llm.engines.base import Engine, LoadPlan, LoadProgress
+from llm.engine import Engine
+from llm.plan import LoadPlan, LoadProgress
 
 # Before torch is imported: its threads wait for each other by sleeping. By default they spin, and where a
 # browser and a server share the cores, each spins away the time that the other needs: on 2 busy cores a

@@ -8,19 +8,22 @@ from typing import Any
 
 import torch
 
+from llm.cancel import Cancel
 from llm.catalogue.entry import ModelEntry
-from llm.engines.base import Cancel, GeneratedToken, GenerationEnd, GenerationStep, LoadPlan, MemoryUse, Span, Waiting
+from llm.engine import GeneratedToken, GenerationEnd, GenerationStep, MemoryUse, Waiting
 from llm.engines.transformers.request import Ended, NewToken, Request
 from llm.engines.transformers.scheduler import Scheduler
 from llm.engines.transformers.text_stream import TextStream
 from llm.errors import EmptyMessage, MessageTooLong, UnsupportedContent
-from llm.events import Alternative, Piece, Prompt, Token
+from llm.events import Alternative, Token
 from llm.families.base import SpanTokenizer
+from llm.plan import LoadPlan
+from llm.prompt import Piece, Prompt, Span
 from llm.settings import GenerationSettings
 
 
 class TransformersEngine:
-    """See `llm.engines.base.Engine`. Safe to use from many threads.
+    """See `llm.engine.Engine`. Safe to use from many threads.
 
     model, tokenizer: the underlying transformers objects, for tests and research.
     plan: the plan with device, precision and context decided, and why.

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from transformers.cache_utils import DynamicCache, DynamicLayer, DynamicSlidingWindowLayer
 
-from llm.engines.base import Cancel
+from llm.cancel import Cancel
 from llm.engines.transformers.cache import RoomyCache
 from llm.engines.transformers.decoder import Batch, Decoder
 from llm.engines.transformers.request import Request, Row

@@ -10,7 +10,6 @@ from typing import Any
 
 from llm.catalogue.entry import ModelEntry
 from llm.config import config as hearth_config
-from llm.engines.base import LoadPlan, LoadProgress
 from llm.engines.transformers import plan as plans
 from llm.engines.transformers.checkpoint import count_parameters, read_config, weight_files
 from llm.engines.transformers.decoder import Decoder
@@ -22,6 +21,7 @@ from llm.engines.transformers.tokenizer import load_tokenizer
 from llm.errors import CorruptModel, ModelError, OutOfMemory, UnsupportedModel
 from llm.families.base import SpanTokenizer
 from llm.machine.give_back import give_back
+from llm.plan import LoadPlan, LoadProgress
 
 log = logging.getLogger(__name__)
 

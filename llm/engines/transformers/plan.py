@@ -9,8 +9,8 @@ from typing import Any
 import psutil
 import torch
 
-from llm.engines.base import LoadPlan
 from llm.errors import MissingPackage, UnsupportedModel
+from llm.plan import LoadPlan
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 # Share of free memory that weights may take; the rest is for caches and activations.

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-from llm.engines.base import Cancel
+from llm.cancel import Cancel
 from llm.engines.transformers.cache import CacheRow, RoomyCache
 from llm.engines.transformers.sampling import Report, Sampler
 from llm.events import FinishReason

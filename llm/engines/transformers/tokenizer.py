@@ -12,9 +12,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property, lru_cache
 from typing import Any
 
-from llm.engines.base import Span
 from llm.engines.transformers.plain_tokenizer import PlainTokenizer
 from llm.errors import CorruptModel
+from llm.prompt import Span
 
 # Besides the tokens marked special, a checkpoint's added tokens that look like this are control tags.
 TAG_SHAPE = re.compile(r"<[|｜].*[|｜]>|\[/?[A-Z_]+\]")

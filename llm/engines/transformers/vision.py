@@ -15,11 +15,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from llm.engines.base import Span
 from llm.engines.transformers.tokenizer import HFSpanTokenizer
 from llm.engines.transformers.tokenizer import load_tokenizer as load_text_tokenizer
 from llm.errors import CorruptModel, InvalidRequest, MissingPackage, UnsupportedModel
 from llm.messages import ImagePart
+from llm.prompt import Span
 from llm.vision.picture import for_model
 
 REMEMBERED_PROMPTS = 4

@@ -2,31 +2,14 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol, TypeAlias, runtime_checkable
+from typing import Protocol, TypeAlias, runtime_checkable
 
-from llm.catalogue.entry import ModelEntry
-from llm.events import Event, FinishReason, PieceKind, Prompt, Token
-from llm.messages import ImagePart, MessageLike
+from llm.cancel import Cancel
+from llm.events import FinishReason, Token
+from llm.prompt import Prompt, Span
 from llm.settings import GenerationSettings
-
-Device: TypeAlias = Literal["auto", "cpu", "cuda", "mps"]
-Precision: TypeAlias = Literal["auto", "float32", "bfloat16", "float16", "int8", "int4", "file"]
-
-
-@dataclass(frozen=True, slots=True)
-class LoadPlan:
-    """How a model is to be loaded. `reason` says why, for people to read.
-
-    context_tokens: 0 is the engine's choice. precision `file`: as stored (GGUF, GPTQ).
-    """
-
-    device: Device = "auto"
-    precision: Precision = "auto"
-    context_tokens: int = 0
-    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,20 +21,6 @@ class MemoryUse:
     @property
     def total_bytes(self) -> int:
         return sum(self.by_device.values())
-
-
-@dataclass(frozen=True, slots=True)
-class Span:
-    """A stretch of a rendered prompt and whose it is.
-
-    kind `control`: a special tag, to be encoded as the one token that it names. Every other kind is plain
-    text, encoded with special tags off. kind `image`: `image` is set and `text` is the tag that the template
-    has for it.
-    """
-
-    text: str
-    kind: PieceKind
-    image: ImagePart | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,17 +47,6 @@ class Waiting:
 
 
 GenerationStep: TypeAlias = GeneratedToken | GenerationEnd | Waiting
-
-
-class Cancel(threading.Event):
-    """Set it to end the work within one token. It also counts as set when its parent is."""
-
-    def __init__(self, parent: Cancel | None = None) -> None:
-        super().__init__()
-        self._parent = parent
-
-    def is_set(self) -> bool:
-        return super().is_set() or (self._parent is not None and self._parent.is_set())
 
 
 @runtime_checkable
@@ -121,28 +79,3 @@ class Engine(Protocol):
 
     def close(self) -> None:
         """Frees everything. Answers in work end as cancelled."""
-
-
-class LoadedModel(Protocol):
-    """What `llm.load` returns, shared by everybody."""
-
-    entry: ModelEntry
-    plan: LoadPlan
-
-    def prompt(self, messages: Sequence[MessageLike], tools: Sequence[Mapping] | None = None) -> Prompt: ...
-
-    def stream(
-        self,
-        messages: Sequence[MessageLike],
-        settings: GenerationSettings,
-        cancel: Cancel | None = None,
-        tools: Sequence[Mapping] | None = None,
-    ) -> Iterator[Event]: ...
-
-    def memory(self) -> MemoryUse: ...
-
-    def close(self) -> None: ...
-
-
-LoadProgress: TypeAlias = Callable[[str, float, float], None]
-"""Called with stage, done and total while a model loads."""
