@@ -4,14 +4,14 @@ import streamlit as st
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 if get_script_run_ctx(suppress_warning=True):  # a visitor's session runs this script
-    from ui.shell import navigation
+    from ui.app.shell import navigation
 
     navigation().run()
 else:  # the server imports it
-    from llm.runtime.logs import setup_logging
-    from ui.routes import routes
-    from ui.shell import own_navigation
-    from ui.warm_up import warm_up
+    from llm.diagnostics.logs import setup_logging
+    from ui.app.routes import routes
+    from ui.app.shell import own_navigation
+    from ui.app.warm_up import warm_up
 
     setup_logging()
     own_navigation()

@@ -20,13 +20,13 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
 
 from llm.cancel import Cancel
+from llm.checkpoints.baichuan_model import BaichuanAlibiForCausalLM, BaichuanForCausalLM, baichuan_config
+from llm.checkpoints.chatglm2_model import ChatGLM2ForCausalLM, glm_config
+from llm.checkpoints.chatglm_model import ChatGLMConfig, ChatGLMForCausalLM
+from llm.checkpoints.qwen_model import QwenForCausalLM, qwen_config
 from llm.engines.transformers.decoder import Batch, Decoder
-from llm.engines.transformers.plan import has_bfloat16_instructions
+from llm.engines.transformers.placement import has_bfloat16_instructions
 from llm.engines.transformers.request import Request, Row
-from llm.families.baichuan_model import BaichuanAlibiForCausalLM, BaichuanForCausalLM, baichuan_config
-from llm.families.chatglm2_model import ChatGLM2ForCausalLM, glm_config
-from llm.families.chatglm_model import ChatGLMConfig, ChatGLMForCausalLM
-from llm.families.qwen_model import QwenForCausalLM, qwen_config
 from llm.settings import GenerationSettings
 
 HIDDEN, LAYERS, HEADS, INNER, VOCABULARY = 1024, 24, 16, 2816, 8192

@@ -16,7 +16,7 @@ from collections.abc import Callable
 import torch
 from torch.nn import functional
 
-from llm.families.packed import ChatGLMLinear, GptqLinear, PackedLinear
+from llm.checkpoints.packed import ChatGLMLinear, GptqLinear, PackedLinear
 
 OUTPUTS, INPUTS, GROUP = 2816, 1024, 128
 ROWS = (1, 256)

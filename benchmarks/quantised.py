@@ -100,7 +100,7 @@ def print_rounding_errors() -> None:
     import torch
     from bitsandbytes import functional
 
-    from llm.engines.transformers.rounded_linear import RoundedLinear
+    from llm.engines.transformers.quantized_linear import RoundedLinear
 
     weight = torch.randn(1024, 1024, generator=torch.Generator().manual_seed(0))
     rounded = {"bitsandbytes NF4": functional.dequantize_4bit(*functional.quantize_4bit(weight, quant_type="nf4"))}

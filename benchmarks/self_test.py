@@ -12,17 +12,17 @@ from llm.cancel import Cancel
 from llm.catalogue.entry import ModelEntry
 from llm.catalogue.lookup import installed, where
 from llm.engine import GeneratedToken
+from llm.engines.probes import probe
+from llm.machine.speed import Speed
 from llm.plan import LoadPlan
+from llm.planning.speed import tokens_per_s
 from llm.prompt import Piece, Prompt
-from llm.runtime.predict import tokens_per_s
-from llm.runtime.probes import probe
-from llm.runtime.self_test import Speed
 from llm.settings import GenerationSettings
 
 
 def measured(entry: ModelEntry, tokens: int) -> float:
     """Tokens a second of one answer through the llama.cpp engine, after a short prompt; the better of two."""
-    from llm.engines import llamacpp
+    from llm.engines.llamacpp import engine as llamacpp
 
     path = where(entry)
     if path is None:

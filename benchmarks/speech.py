@@ -28,7 +28,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from llm.catalogue.lookup import find
 from llm.config import config
-from llm.engines.whisper import load
+from llm.engines.whisper.engine import load
 from llm.plan import LoadPlan
 from llm.runtime.speech_model import SpeechModel
 from llm.sources import fetch

@@ -32,7 +32,7 @@ from llm.catalogue.entry import ModelEntry
 from llm.engine import GeneratedToken
 from llm.engines.transformers.decoder import Decoder
 from llm.engines.transformers.engine import TransformersEngine
-from llm.engines.transformers.own_loop import OwnLoop
+from llm.engines.transformers.native_generate import OwnLoop
 from llm.engines.transformers.scheduler import Limits, Policy, Scheduler
 from llm.engines.transformers.tokenizer import HFSpanTokenizer
 from llm.plan import LoadPlan

@@ -2,7 +2,7 @@
 
 import sys
 
-from llm.cli import main
+from llm.cli.app import main
 
 if __name__ == "__main__":
     sys.exit(main())

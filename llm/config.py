@@ -29,7 +29,7 @@ class Config:
     hf_endpoint, modelscope_endpoint: address of the hub or of a mirror of it; empty is the library's default.
     hf_token, modelscope_token: for models whose licence the hub wants accepted; empty is the library's own.
     source_order: which kinds of source to try first, by comma.
-    logins: who may see the pages when they are served to other machines: `name:hash` by comma, see `llm.logins`.
+    logins: who may see the pages when they are served to other machines: `name:hash` by comma, see `llm.access.logins`.
     api_keys: keys that may use the HTTP API beside those made with `python -m llm keys create`, by comma.
     api_access: `auto` asks for a key unless the server listens on this machine only; `key` always asks.
     api_hosts: names by which others may call this server, by comma; its own loopback names always count.

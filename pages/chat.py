@@ -5,20 +5,20 @@ from __future__ import annotations
 import streamlit as st
 
 from llm.catalogue.entry import ModelEntry
+from llm.chat.answers import Request, answers
 from llm.errors import ModelError
 from llm.messages import DocumentPart, Message, Part, TextPart
-from llm.runtime.answers import Request, answers
 from llm.store import Conversation, StoredMessage
-from ui import state
-from ui.chat_view import Actions, path_and_answer, show_path, stop_button, watch
-from ui.conversation_list import conversation_list, conversation_menu, current_conversation, open_conversation
-from ui.documents import TEXT_TYPES, attached_documents, document_of
-from ui.i18n import explain, t
-from ui.model_picker import offer_download, pick_model
-from ui.settings_panel import answer_settings, conversation_settings
-from ui.starter import fetch_starter
-from ui.state import kept
-from ui.system_prompt import system_prompt_editor
+from ui.chat.conversation_list import conversation_list, conversation_menu, current_conversation, open_conversation
+from ui.chat.documents import TEXT_TYPES, attached_documents, document_of
+from ui.chat.system_prompt import system_prompt_editor
+from ui.chat.view import Actions, path_and_answer, show_path, stop_button, watch
+from ui.shared import state
+from ui.shared.i18n import explain, t
+from ui.shared.model_picker import offer_download, pick_model
+from ui.shared.settings_panel import answer_settings, conversation_settings
+from ui.shared.starter import fetch_starter
+from ui.shared.state import kept
 
 
 def page() -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import streamlit as st
 
-from ui.connections_keys import own_api
-from ui.connections_servers import other_servers
-from ui.i18n import t
-from ui.sections import sections
+from ui.connections.keys import own_api
+from ui.connections.servers import other_servers
+from ui.shared.i18n import t
+from ui.shared.sections import sections
 
 
 def page() -> None:

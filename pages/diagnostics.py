@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import streamlit as st
 
-from ui import diagnostics_checks, diagnostics_live, diagnostics_more
-from ui.i18n import t
-from ui.sections import sections
+from ui.diagnostics import checks as diagnostics_checks
+from ui.diagnostics import live as diagnostics_live
+from ui.diagnostics import reports as diagnostics_more
+from ui.shared.i18n import t
+from ui.shared.sections import sections
 
 SECTIONS = {
     "checks": diagnostics_checks.draw,

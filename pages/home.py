@@ -8,9 +8,9 @@ from llm.catalogue.lookup import installed
 from llm.config import config
 from llm.machine.hardware import disk, hardware
 from llm.runtime import handles
-from ui.i18n import t
-from ui.shell import PAGES, stem
-from ui.size import readable_bytes
+from ui.app.shell import PAGES, stem
+from ui.shared.i18n import t
+from ui.shared.units import readable_bytes
 
 
 def page() -> None:

@@ -8,21 +8,21 @@ import streamlit as st
 
 from llm.catalogue.entry import ModelEntry
 from llm.catalogue.lookup import where
+from llm.chat.answers import Request, answers
 from llm.messages import ImagePart, Message, Part, TextPart
-from llm.runtime.answers import Request, answers
 from llm.store import Conversation, StoredMessage
 from llm.vision.picture import EXTENSIONS, MAX_BYTES
-from ui import image_state as state
-from ui.chat_view import Actions, path_and_answer, show_path, stop_button, watch
-from ui.conversation_list import conversation_list, conversation_menu, current_conversation, open_conversation
-from ui.i18n import t
-from ui.image_answer import found_in
-from ui.image_model import choose_model
-from ui.image_tray import crop_panel, inputs, ready_made, tray
-from ui.settings_panel import answer_settings, conversation_settings
-from ui.starter import fetch_starter
-from ui.state import CHAT_NEW_SETTINGS, CHAT_NEW_SYSTEM, UNDER_HOOD, kept
-from ui.system_prompt import system_prompt_editor
+from ui.chat.conversation_list import conversation_list, conversation_menu, current_conversation, open_conversation
+from ui.chat.system_prompt import system_prompt_editor
+from ui.chat.view import Actions, path_and_answer, show_path, stop_button, watch
+from ui.image import state
+from ui.image.answer import found_in
+from ui.image.model import choose_model
+from ui.image.tray import crop_panel, inputs, ready_made, tray
+from ui.shared.i18n import t
+from ui.shared.settings_panel import answer_settings, conversation_settings
+from ui.shared.starter import fetch_starter
+from ui.shared.state import CHAT_NEW_SETTINGS, CHAT_NEW_SYSTEM, UNDER_HOOD, kept
 
 MODES = ("ask", "table", "captions")
 
@@ -40,7 +40,7 @@ def page() -> None:
         label_visibility="collapsed",
     )
     if mode == "captions":
-        from ui.image_captions import captions
+        from ui.image.captions import captions
 
         captions()
         return
@@ -48,7 +48,7 @@ def page() -> None:
     # Whoever has a model that sees needs no chat model for it.
     fetching = (entry is None or entry.engine == "reader") and fetch_starter("chat")
     if mode == "table":
-        from ui.image_table import table
+        from ui.image.table import table
 
         table(entry)
         return

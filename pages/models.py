@@ -5,14 +5,14 @@ from __future__ import annotations
 import streamlit as st
 
 from llm.sources import jobs
-from ui.download import download_progress
-from ui.i18n import t
-from ui.models_add import add_own
-from ui.models_here import on_this_machine
-from ui.models_loaded import loaded_models
-from ui.models_sources import source_settings
-from ui.models_table import catalogue
-from ui.sections import sections
+from ui.models.add import add_own
+from ui.models.installed import on_this_machine
+from ui.models.loaded import loaded_models
+from ui.models.sources import source_settings
+from ui.models.table import catalogue
+from ui.shared.download import download_progress
+from ui.shared.i18n import t
+from ui.shared.sections import sections
 
 SECTIONS = {
     "catalogue": catalogue,

@@ -9,12 +9,12 @@ import streamlit as st
 from llm.catalogue.entry import ModelEntry
 from llm.catalogue.lookup import where
 from llm.speech.options import SpeechOptions
-from ui.i18n import t, words
-from ui.model_picker import offer_download, pick_model
-from ui.speech_input import options_panel, recordings
-from ui.speech_list import transcript_list
-from ui.speech_progress import finish, job_view, show_problems
-from ui.speech_state import current_job, current_transcript, start, start_again
+from ui.shared.i18n import t, words
+from ui.shared.model_picker import offer_download, pick_model
+from ui.speech.inputs import options_panel, recordings
+from ui.speech.progress import finish, job_view, show_problems
+from ui.speech.state import current_job, current_transcript, start, start_again
+from ui.speech.transcript_list import transcript_list
 
 MODEL = "speech.model"
 LANGUAGES = tuple(sorted(key.split(".", 1)[1] for key in words("en") if key.startswith("languages.")))
@@ -66,7 +66,8 @@ def form() -> None:
 
 
 def result(item: Any, transcription: Any, busy: bool) -> None:
-    from ui import speech_editor, speech_result
+    from ui.speech import editor as speech_editor
+    from ui.speech import result as speech_result
 
     st.set_page_config(layout="wide")
     st.subheader(item.title, anchor=False)

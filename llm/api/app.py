@@ -6,9 +6,9 @@ from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
+from llm.access.api_keys import Keys
 from llm.api import audio, chat, completions, embeddings, errors, models, monitor
 from llm.api.guard import Guard
-from llm.api.keys import Keys
 from llm.api.metrics import Metrics
 from llm.api.work import Gate
 from llm.config import config

@@ -15,9 +15,9 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from llm.api.addresses import is_loopback
+from llm.access.addresses import is_loopback
+from llm.access.api_keys import Keys
 from llm.api.errors import answer_to
-from llm.api.keys import Keys
 from llm.api.metrics import Metrics
 from llm.config import config
 from llm.errors import Forbidden, ModelError, WrongKey

@@ -17,7 +17,7 @@ MIB = 1 << 20
 BYTES_PER_VALUE: Mapping[str, float] = {"float32": 4, "bfloat16": 2, "float16": 2, "int8": 1, "int4": 0.5}
 # bitsandbytes' NF4 keeps one float32 scale for each 64 weights (its default block, no double quantisation).
 GPU_INT4_BYTES = 0.5 + 4 / 64
-# On a CPU a scale and an offset in 16 bits belong to each 32 weights (`llm.engines.transformers.rounded_linear`).
+# On a CPU a scale and an offset in 16 bits belong to each 32 weights (`llm.engines.transformers.quantized_linear`).
 CPU_INT4_BYTES = 0.5 + 4 / 32
 # int8 keeps one scale for each row of a matrix: nothing beside the weights themselves.
 INT8_BYTES = 1.0

@@ -30,7 +30,7 @@ LOADER_MODULES: list[str] = [
     "llm.families.chatglm",
     "llm.families.chatglm2",
     "llm.families.qwen",
-    "llm.families.gptq",
+    "llm.checkpoints.gptq",
 ]
 
 

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 from llm.engine import Engine
 from llm.errors import UnsupportedModel
 from llm.families.base import RenderOptions
+from llm.families.rounds import control, words
 from llm.families.sentencepiece_spans import SentencePieceSpans, cut_tags
-from llm.families.wording import control, words
 from llm.messages import Message, ToolCallPart
 from llm.prompt import Span
 
 if TYPE_CHECKING:
-    from llm.families.loading import StoredTensor
+    from llm.checkpoints.loading import StoredTensor
 
 USER_ID, ASSISTANT_ID, EOS_ID = 195, 196, 2
 USER_TAG, ASSISTANT_TAG = "<reserved_106>", "<reserved_107>"
@@ -92,8 +92,8 @@ class BaichuanLoader:
         return config.get("model_type") == "baichuan" or "BaichuanForCausalLM" in (config.get("architectures") or ())
 
     def load_model(self, folder: Path, config: Mapping[str, Any], **kwargs: Any) -> Any:
-        from llm.families.baichuan_model import BaichuanAlibiForCausalLM, BaichuanForCausalLM, baichuan_config
-        from llm.families.loading import build, stored_tensors
+        from llm.checkpoints.baichuan_model import BaichuanAlibiForCausalLM, BaichuanForCausalLM, baichuan_config
+        from llm.checkpoints.loading import build, stored_tensors
 
         if "max_position_embeddings" not in config and "model_max_length" not in config:
             raise UnsupportedModel(path=folder / "config.json", detail="it names no longest prompt")
@@ -111,8 +111,8 @@ class BaichuanLoader:
         """
         import torch
 
-        from llm.families.baichuan_model import unit_rows
-        from llm.families.loading import split_rows
+        from llm.checkpoints.baichuan_model import unit_rows
+        from llm.checkpoints.loading import split_rows
 
         tensors: dict[str, StoredTensor] = {}
         for name, tensor in stored.items():
@@ -128,7 +128,7 @@ class BaichuanLoader:
         return tensors
 
     def load_tokenizer(self, folder: Path, config: Mapping[str, Any]) -> BaichuanTokenizer:
-        from llm.families.loading import read_json
+        from llm.checkpoints.loading import read_json
 
         generation = read_json(folder / "generation_config.json")
         longest = config.get("model_max_length") or config["max_position_embeddings"]

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 from llm.engine import Engine
 from llm.errors import CorruptModel, UnsupportedModel
 from llm.families.base import RenderOptions
+from llm.families.rounds import control, plain, rounds_of
 from llm.families.sentencepiece_spans import SentencePieceSpans
-from llm.families.wording import control, plain, rounds_of
 from llm.messages import Message, ToolCallPart
 from llm.prompt import Span
 
 if TYPE_CHECKING:
-    from llm.families.loading import StoredTensor
+    from llm.checkpoints.loading import StoredTensor
 
 PAD_ID = 3
 LONGEST_BLANK = 80
@@ -100,8 +100,8 @@ class ChatGLMLoader:
         )
 
     def load_model(self, folder: Path, config: Mapping[str, Any], **kwargs: Any) -> Any:
-        from llm.families.chatglm_model import ChatGLMConfig, ChatGLMForCausalLM
-        from llm.families.loading import build, build_packed
+        from llm.checkpoints.chatglm_model import ChatGLMConfig, ChatGLMForCausalLM
+        from llm.checkpoints.loading import build, build_packed
 
         bits = config.get("quantization_bit") or 0
         if config.get("position_encoding_2d") is False or bits not in (0, 4, 8):
@@ -128,7 +128,7 @@ class ChatGLMLoader:
         Raises:
             CorruptModel: the prefix or the network is not where config.json leads.
         """
-        from llm.families.loading import file_tensors, stored_tensors
+        from llm.checkpoints.loading import file_tensors, stored_tensors
 
         stored = stored_tensors(folder)
         if config.get("pre_seq_len"):

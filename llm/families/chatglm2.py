@@ -16,13 +16,13 @@ from llm.engine import Engine
 from llm.errors import UnsupportedModel
 from llm.families.base import RenderOptions
 from llm.families.chatglm_reply import glm_tool_call
+from llm.families.rounds import control, plain, rounds_of
 from llm.families.sentencepiece_spans import SentencePieceSpans
-from llm.families.wording import control, plain, rounds_of
 from llm.messages import Message, ToolCallPart
 from llm.prompt import Span
 
 if TYPE_CHECKING:
-    from llm.families.loading import StoredTensor
+    from llm.checkpoints.loading import StoredTensor
 
 # Tags take the ids after the sentencepiece vocabulary, in this order (tokenization_chatglm.py).
 PREFIX_TAGS = ("[MASK]", "[gMASK]", "[sMASK]", "sop", "eop")
@@ -89,8 +89,8 @@ class ChatGLM2Loader:
         return config.get("model_type") == "chatglm" and "multi_query_group_num" in config
 
     def load_model(self, folder: Path, config: Mapping[str, Any], **kwargs: Any) -> Any:
-        from llm.families.chatglm2_model import ChatGLM2ForCausalLM, glm_config
-        from llm.families.loading import build, stored_tensors
+        from llm.checkpoints.chatglm2_model import ChatGLM2ForCausalLM, glm_config
+        from llm.checkpoints.loading import build, stored_tensors
 
         _check(folder, config)
         return build(
@@ -108,7 +108,7 @@ class ChatGLM2Loader:
 
 
 def _renamed(name: str, tensor: StoredTensor, config: Mapping[str, Any]) -> Iterator[tuple[str, StoredTensor]]:
-    from llm.families.loading import split_rows
+    from llm.checkpoints.loading import split_rows
 
     if name in _NAMES:
         yield _NAMES[name], tensor

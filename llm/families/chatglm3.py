@@ -11,8 +11,8 @@ from llm.engine import Engine
 from llm.families.base import RenderOptions
 from llm.families.chatglm2 import EOS_ID, PREFIX_TAGS
 from llm.families.chatglm_reply import glm_tool_call, tool_call_code
+from llm.families.rounds import control, plain, words
 from llm.families.sentencepiece_spans import SentencePieceSpans
-from llm.families.wording import control, plain, words
 from llm.messages import Message, ToolCallPart
 from llm.prompt import PieceKind, Span
 
@@ -64,7 +64,7 @@ class ChatGLM3Family:
 
 def is_chatglm3(folder: Path, config: Mapping[str, Any]) -> bool:
     """Whether a ChatGLM2-shaped folder is ChatGLM3. The two tell themselves apart only by name."""
-    from llm.families.loading import read_json
+    from llm.checkpoints.loading import read_json
 
     tokenizer = read_json(folder / "tokenizer_config.json")
     names = f"{config.get('_name_or_path', '')} {tokenizer.get('name_or_path', '')} {folder.name}".lower()

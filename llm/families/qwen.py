@@ -16,13 +16,13 @@ from llm.engine import Engine
 from llm.errors import UnsupportedModel
 from llm.families.base import RenderOptions
 from llm.families.qwen_tokenizer import QwenTokenizer
+from llm.families.rounds import control, plain, words
 from llm.families.template import TemplateFamily
-from llm.families.wording import control, plain, words
 from llm.messages import Message
 from llm.prompt import Span
 
 if TYPE_CHECKING:
-    from llm.families.loading import StoredTensor
+    from llm.checkpoints.loading import StoredTensor
 
 DEFAULT_SYSTEM = "You are a helpful assistant."
 
@@ -83,8 +83,8 @@ class QwenLoader:
         return config.get("model_type") == "qwen"
 
     def load_model(self, folder: Path, config: Mapping[str, Any], **kwargs: Any) -> Any:
-        from llm.families.loading import build, build_packed, stored_tensors
-        from llm.families.packed import gptq_format, without_zero_biases
+        from llm.checkpoints.loading import build, build_packed, stored_tensors
+        from llm.checkpoints.packed import gptq_format, without_zero_biases
 
         check_config(folder, config)
         tensors = language_tensors(stored_tensors(folder))
@@ -97,8 +97,8 @@ class QwenLoader:
         return build_packed(network, network_config, tensors, folder, bits=bits, zero_offset=zero_offset, **kwargs)
 
     def load_tokenizer(self, folder: Path, config: Mapping[str, Any]) -> QwenTokenizer:
+        from llm.checkpoints.loading import read_json
         from llm.families import qwen_vl
-        from llm.families.loading import read_json
 
         generation = read_json(folder / "generation_config.json")
         settings = {
@@ -113,10 +113,10 @@ class QwenLoader:
 def _network(config: Mapping[str, Any]) -> tuple[Any, Any]:
     """The class and the configuration of the network that config.json describes."""
     if "visual" in config:
-        from llm.families.qwen_vl_model import QwenVLForCausalLM, qwen_vl_config
+        from llm.checkpoints.qwen_vl_model import QwenVLForCausalLM, qwen_vl_config
 
         return QwenVLForCausalLM, qwen_vl_config(config)
-    from llm.families.qwen_model import QwenForCausalLM, qwen_config
+    from llm.checkpoints.qwen_model import QwenForCausalLM, qwen_config
 
     return QwenForCausalLM, qwen_config(config)
 
@@ -143,7 +143,7 @@ def language_tensors(stored: Mapping[str, StoredTensor]) -> dict[str, StoredTens
 
 
 def _renamed(name: str, tensor: StoredTensor) -> Iterator[tuple[str, StoredTensor]]:
-    from llm.families.loading import split_rows
+    from llm.checkpoints.loading import split_rows
 
     if name in _NAMES:
         yield _NAMES[name], tensor

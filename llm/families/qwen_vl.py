@@ -15,8 +15,8 @@ from typing import Any
 from llm.errors import UnsupportedContent
 from llm.families.qwen import QwenFamily
 from llm.families.qwen_tokenizer import IMAGE_TAGS, TEXT_TAGS, QwenTokenizer
+from llm.families.rounds import control
 from llm.families.template import part_text
-from llm.families.wording import control
 from llm.messages import BoxPart, ImagePart, Message, Part, RefPart, TextPart
 from llm.prompt import Span
 

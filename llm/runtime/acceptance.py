@@ -9,8 +9,8 @@ from pathlib import Path
 from llm.catalogue.checkpoint import read_json
 from llm.catalogue.entry import ModelEntry
 from llm.catalogue.gguf import read_header
+from llm.engines.probes import ProbeFailed, probe
 from llm.errors import CorruptModel, UnsupportedModel
-from llm.runtime.probes import ProbeFailed, probe
 from llm.settings import controls
 
 

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 from llm.catalogue.entry import ModelEntry
 from llm.engine import MemoryUse
-from llm.engines.use import UseCount
+from llm.engines.in_flight import UseCount
 from llm.messages import ImagePart
 from llm.plan import LoadPlan
-from llm.runtime.advice import explaining_memory
+from llm.planning.out_of_memory import explaining_memory
 
 if TYPE_CHECKING:
     from llm.engines.clip import Clip

@@ -16,16 +16,16 @@ from llm.cancel import Cancel
 from llm.catalogue.entry import ModelEntry
 from llm.config import config
 from llm.engine import Engine, GeneratedToken, GenerationEnd, MemoryUse, Waiting
-from llm.engines.use import UseCount
+from llm.engines.in_flight import UseCount
 from llm.errors import EmptyMessage, MessageTooLong, UnsupportedContent
 from llm.events import Event, Finished, FinishReason, Progress, PromptReady, TextDelta, Timings, ToolCallReady, Usage
 from llm.families.base import RenderOptions
 from llm.families.template import template_spans
 from llm.messages import AudioPart, ImagePart, Message, MessageLike, messages_of, says_something
 from llm.plan import LoadPlan
+from llm.planning.out_of_memory import explaining_memory
 from llm.prompt import Piece, Prompt
-from llm.runtime.advice import explaining_memory
-from llm.runtime.deltas import AnswerSplitter, bare_call
+from llm.runtime.output_parser import AnswerSplitter, bare_call
 from llm.settings import GenerationSettings
 
 SMALLEST_ANSWER_TOKENS = 64

@@ -22,26 +22,26 @@ from llm.catalogue.lookup import READER, find, where
 from llm.config import config
 from llm.engine import MemoryUse
 from llm.errors import Busy, ModelNotThere
-from llm.machine.give_back import give_back
 from llm.machine.hardware import hardware
+from llm.machine.heap import give_back
 from llm.plan import LoadPlan, LoadProgress
+from llm.planning.eviction import Holding, plan_room
+from llm.planning.memory import available, estimate
+from llm.planning.out_of_memory import is_out_of_memory, out_of_memory
 from llm.runtime.acceptance import check_runs, with_sampling
-from llm.runtime.advice import is_out_of_memory, out_of_memory
 from llm.runtime.caption_model import CaptionModel
 from llm.runtime.chat_model import ChatModel
-from llm.runtime.memory import available, estimate
 from llm.runtime.protocols import LoadedModel
-from llm.runtime.room import Holding, plan_room
 from llm.runtime.speech_model import SpeechModel
 
 log = logging.getLogger(__name__)
 
 # Engine name -> its module, imported when a model is loaded: no page pays for an engine that it doesn't use.
 ENGINE_MODULES = {
-    "llamacpp": "llm.engines.llamacpp",
+    "llamacpp": "llm.engines.llamacpp.engine",
     "transformers": "llm.engines.transformers",
-    "whisper": "llm.engines.whisper",
-    "openai": "llm.engines.openai",
+    "whisper": "llm.engines.whisper.engine",
+    "openai": "llm.remote.chat",
 }
 
 # Models that rank captions load by transformers too, and hold no conversations.
@@ -79,7 +79,7 @@ def load(
     if path is None:
         raise ModelNotThere(model=entry.name)
     if entry.engine == "reader":  # another model's handle, with text in the place of pictures
-        from llm.engines.reader import ReaderModel
+        from llm.runtime.reader_model import ReaderModel
 
         return ReaderModel(entry, load(entry.id.removeprefix(READER), plan, progress))
     wanted = plan or _plan_of_loaded(path) or LoadPlan()

@@ -9,10 +9,10 @@ from typing import Protocol
 from llm.cancel import Cancel
 from llm.catalogue.entry import ModelEntry
 from llm.engine import MemoryUse
-from llm.engines.use import UseCount
+from llm.engines.in_flight import UseCount
 from llm.errors import ModelNotThere
 from llm.plan import LoadPlan
-from llm.runtime.advice import explaining_memory
+from llm.planning.out_of_memory import explaining_memory
 from llm.speech.options import SpeechOptions
 from llm.speech.segments import SpeechEvent
 from llm.speech.transcriber import Recogniser, Recording, transcribe

@@ -14,8 +14,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from llm.api.addresses import is_loopback
-from llm.api.keys import Keys
+from llm.access.addresses import is_loopback
+from llm.access.api_keys import Keys
 from tests.api.conftest import PATIENCE_S, Served, free_port, serve_command, start, stop
 
 BODY = {"model": "smollm2-135m-instruct-q4_1", "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 1}

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from llm import logins
+from llm.access import logins
 from tests.browser.app_server import AppServer
 
 SHOWN = 30_000

@@ -15,10 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from llm.cli import main
+from llm.cli.app import main
+from llm.cli.chat import read
+from llm.cli.terminal import printable
 from llm.config import config
-from llm.terminal import printable
-from llm.terminal_chat import read
 from tests.conftest import STARTER
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -16,11 +16,11 @@ import llm
 from llm.cancel import Cancel
 from llm.catalogue.lookup import find, installed
 from llm.config import config
-from llm.engines.openai_http import Call, Server, events, fetched
 from llm.errors import Busy, Cancelled, InvalidRequest, NoNetwork, RemoteFailed
 from llm.events import Finished, PromptReady, TextDelta, ToolCallReady
+from llm.remote.client import Call, Server, events, fetched
+from llm.remote.servers import add_server, forget_server, key_of, servers
 from llm.settings import GenerationSettings
-from llm.sources.remote import add_server, forget_server, key_of, servers
 from tests.api.conftest import Served, free_port, make_home, serve_command, served, start, stop  # noqa: F401
 from tests.conftest import STARTER
 
@@ -232,8 +232,8 @@ def test_calls_that_come_in_pieces(scripted: Callable[[Script], Server], own_hom
         )
 
     from llm.catalogue.entry import ModelEntry
-    from llm.engines.openai import RemoteModel
     from llm.plan import LoadPlan
+    from llm.remote.chat import RemoteModel
 
     entry = ModelEntry("r/m", "m", "chat", "remote", "openai", base_url="http://x", remote_id="m")
     found = list(RemoteModel(entry, LoadPlan(), scripted(script)).stream([llm.user("x")], SHORT))

@@ -21,8 +21,8 @@ from llm.config import config
 from llm.errors import InvalidRequest, ModelError
 from llm.events import Finished, TextDelta
 from llm.messages import ImagePart
+from llm.remote.servers import add_server
 from llm.settings import GenerationSettings
-from llm.sources.remote import add_server
 from llm.speech.options import SpeechOptions
 from llm.speech.segments import Segment, SpeechFinished, SpeechStarted
 from tests.api.conftest import PATIENCE_S, Served, free_port, serve_command, spoken, start, stop  # noqa: F401

@@ -9,7 +9,7 @@ import tiny_checkpoints
 import torch
 from tiny_engines import load
 
-from llm.engines.transformers.rounded_linear import UNPACK_FROM_ROWS, RoundedLinear
+from llm.engines.transformers.quantized_linear import UNPACK_FROM_ROWS, RoundedLinear
 from llm.errors import CorruptModel
 from llm.plan import LoadPlan
 

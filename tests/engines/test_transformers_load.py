@@ -12,7 +12,7 @@ import torch
 from tiny_engines import GREEDY, answer, load
 
 from llm.engine import Engine
-from llm.engines.transformers.plan import Weights, resolve
+from llm.engines.transformers.placement import Weights, resolve
 from llm.errors import CorruptModel, UnsupportedModel
 from llm.plan import LoadPlan
 

@@ -11,7 +11,7 @@ from llm.engine import GeneratedToken
 from llm.events import TextDelta, Token
 from llm.families.chatglm_reply import glm_tool_call, tool_call_code
 from llm.messages import ToolCallPart
-from llm.runtime.deltas import AnswerSplitter
+from llm.runtime.output_parser import AnswerSplitter
 
 CALL = "get_weather\n ```python\ntool_call(city='北京', days=3)\n```"
 

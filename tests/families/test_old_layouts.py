@@ -88,8 +88,8 @@ def test_qwen_gates_with_w2(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("vocabulary", "normalised"), [(640, True), (64000, False)])
 def test_only_baichuan2_has_a_normalised_head(vocabulary: int, normalised: bool) -> None:
+    from llm.checkpoints.loading import StoredTensor
     from llm.families.baichuan import loader
-    from llm.families.loading import StoredTensor
 
     head = StoredTensor(Path("x"), 0, torch.float32, (4, 8))
     tensors = loader.tensors({"lm_head.weight": head}, {"vocab_size": vocabulary, "hidden_size": 8})
@@ -191,7 +191,7 @@ MEASURE = """
     from pathlib import Path
     import torch, torch._subclasses.fake_tensor, transformers.models.qwen2.modeling_qwen2
     import transformers.models.llama.modeling_llama
-    from llm.families import baichuan_model, chatglm2_model, chatglm_model, qwen_model
+    from llm.checkpoints import baichuan_model, chatglm2_model, chatglm_model, qwen_model
     from llm.families import checkpoint_loader
 
     def kilobytes(name):

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from llm.checkpoints.gptq import loader
+from llm.checkpoints.packed import ChatGLMLinear, GptqLinear
 from llm.families import checkpoint_loader
-from llm.families.gptq import loader
-from llm.families.packed import ChatGLMLinear, GptqLinear
 from tests.families import small_checkpoints as small
 
 GROUP = 32

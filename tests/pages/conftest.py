@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from llm.runtime import answers as answers_module
+from llm.chat import answers as answers_module
 from tests.conftest import STARTER
 from tests.runtime.scripted import scripted_model
 

@@ -9,7 +9,7 @@ import pytest
 from llm.errors import OutOfMemory
 from llm.settings import controls
 from llm.store import store
-from ui import state
+from ui.shared import state
 
 
 @pytest.fixture

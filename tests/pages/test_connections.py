@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from llm.api.keys import Keys
+from llm.access.api_keys import Keys
 from llm.catalogue.lookup import installed
 from llm.config import config
-from llm.sources import remote
+from llm.remote import servers as remote
 from tests.api.conftest import TOOLED, Served, free_port, make_home, serve_command, start, stop  # noqa: F401
 from tests.conftest import STARTER
 

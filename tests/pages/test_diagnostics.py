@@ -10,11 +10,13 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from llm.diagnostics import doctor
+from llm.diagnostics.checks import Check, Examiner
 from llm.machine.gpus import GpuProcess, GpuReading
 from llm.machine.hardware import Gpu
-from llm.runtime import doctor
-from llm.runtime.checks import Check, Examiner
-from ui import diagnostics_checks, diagnostics_live, diagnostics_more
+from ui.diagnostics import checks as diagnostics_checks
+from ui.diagnostics import live as diagnostics_live
+from ui.diagnostics import reports as diagnostics_more
 
 PAGE = str(Path(__file__).resolve().parents[2] / "pages" / "diagnostics.py")
 

@@ -12,8 +12,8 @@ from streamlit.testing.v1 import AppTest
 from llm.messages import ImagePart, Message, TextPart, assistant
 from llm.store import Meta, store
 from llm.vision.boxes import Box
-from ui import image_state
-from ui.state import CHAT_CONVERSATION
+from ui.image import state as image_state
+from ui.shared.state import CHAT_CONVERSATION
 
 PAGE = str(Path(__file__).parents[2] / "pages" / "image.py")
 
@@ -63,7 +63,7 @@ def test_an_answers_boxes_are_offered_on_its_picture(page: AppTest) -> None:
     assert not page.exception
     from llm.catalogue.lookup import find
     from llm.vision.boxes import boxes_of
-    from ui.image_answer import _scale
+    from ui.image.answer import _scale
 
     assert boxes_of(words, _scale(find("qwen3-vl-2b-instruct"), (400, 200))) == [Box("cup", 0.25, 0.3, 0.75, 0.8)]
     assert [button for button in page.get("download_button") if button.proto.id.endswith(f"save_boxes_{answer}")]

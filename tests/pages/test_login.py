@@ -10,10 +10,10 @@ import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
-from llm import logins
+from llm.access import logins
 from llm.config import config
 from llm.store import store
-from ui.state import OWNER
+from ui.shared.state import OWNER
 
 HASH = logins.hashed("open sesame")
 
@@ -34,8 +34,8 @@ def app() -> AppTest:
     def script() -> None:
         import streamlit as st
 
-        from ui.login import gate, leave
-        from ui.state import kept
+        from ui.app.login import gate, leave
+        from ui.shared.state import kept
 
         page = gate()
         if page is not None:

@@ -215,8 +215,8 @@ def _edit_page() -> None:
     """A page that does what `test.action` says to the transcript and shows it."""
     import streamlit as st
 
-    from ui.speech_editor import act
-    from ui.speech_state import current_transcript, undo
+    from ui.speech.editor import act
+    from ui.speech.state import current_transcript, undo
 
     item, transcription = current_transcript()
     action = st.session_state.pop("test.action", None)
@@ -255,7 +255,7 @@ def test_what_the_editor_asks_for_is_done_and_undone(data_folder: Path):
 def test_another_try_takes_the_place_of_the_passage(recorder: Recorder):
     kept = kept_example()
     app = page(transcript=kept)
-    from ui.speech_state import start_again
+    from ui.speech.state import start_again
 
     def again() -> None:
         item = store().transcripts.get(kept)

@@ -21,6 +21,8 @@ from typing import Any
 
 import psutil
 
+from llm.runtime.handles import ENGINE_MODULES
+
 
 def rss() -> int:
     return psutil.Process().memory_info().rss
@@ -41,7 +43,7 @@ class Peak(threading.Thread):
 
 def warm(engine: str) -> None:
     """Everything that comes with the libraries and is paid once, whatever models are loaded."""
-    importlib.import_module(f"llm.engines.{engine}")
+    importlib.import_module(ENGINE_MODULES[engine])
     if engine == "llamacpp":
         import xllamacpp  # noqa: F401
     elif engine == "whisper":
@@ -113,7 +115,7 @@ def main() -> None:
     asked = json.load(sys.stdin)
     from llm.catalogue.lookup import entry_of_path
     from llm.plan import LoadPlan
-    from llm.runtime.memory import estimate
+    from llm.planning.memory import estimate
 
     path = Path(asked["path"])
     entry = entry_of_path(path)
@@ -122,7 +124,7 @@ def main() -> None:
     warm(asked["engine"])
     gc.collect()
     before = rss()
-    engine = importlib.import_module(f"llm.engines.{asked['engine']}").load(entry, path, plan, lambda *_: None)
+    engine = importlib.import_module(ENGINE_MODULES[asked["engine"]]).load(entry, path, plan, lambda *_: None)
     loaded = rss() - before
     watch = Peak()
     watch.start()

@@ -7,10 +7,10 @@ import threading
 import pytest
 
 import llm
+from llm.chat import answers as module
+from llm.chat.answers import Answers, Request
 from llm.errors import OutOfMemory, RanOut
 from llm.events import Finished, TextDelta
-from llm.runtime import answers as module
-from llm.runtime.answers import Answers, Request
 from llm.store import store
 from tests.runtime.scripted import scripted_model
 

@@ -13,15 +13,17 @@ from pathlib import Path
 
 import pytest
 
+from llm.diagnostics import doctor, network
+from llm.diagnostics import machine as doctor_machine
+from llm.diagnostics import software as doctor_software
+from llm.diagnostics.checks import Check, Examiner
+from llm.diagnostics.packages import packages
+from llm.diagnostics.report import Report
+from llm.engines.probes import ProbeFailed, probe
 from llm.machine.gpus import Gpu, GpuReading
 from llm.machine.hardware import Disk
-from llm.runtime import doctor, doctor_machine, doctor_software, network
-from llm.runtime.checks import Check, Examiner
-from llm.runtime.packages import packages
-from llm.runtime.probes import ProbeFailed, probe
-from llm.runtime.report import Report
-from llm.runtime.torch_build import TorchBuild, parse_version_file, torch_build
-from llm.runtime.torch_command import cuda_build, torch_command
+from llm.machine.torch_build import TorchBuild, parse_version_file, torch_build
+from llm.machine.torch_command import cuda_build, torch_command
 
 ROOT = Path(__file__).resolve().parents[2]
 CARD = Gpu(0, "RTX 4070", 12 << 30, 9 << 30, driver="580.65", cuda_version="13.0", compute_capability="8.9")
@@ -125,10 +127,10 @@ def test_the_trap_seen_with_a_driver_library(run_with_gpus) -> None:
     """The same by way of the real binding: this machine's torch is the CPU build, the stand-in has a GPU."""
     if not torch_build().cpu_only:
         pytest.skip("this machine's torch is no CPU build")
-    code = "from llm.runtime.doctor_software import torch; c = torch(); print(c.case, c.values['command'])"
+    code = "from llm.diagnostics.software import torch; c = torch(); print(c.case, c.values['command'])"
     assert run_with_gpus(code).startswith("cpu_only python3 -m pip install")
     assert "/whl/cu126" in run_with_gpus(code, STANDIN_CUDA="12040")
-    code = "from llm.runtime.doctor_software import torch; print(torch().case)"
+    code = "from llm.diagnostics.software import torch; print(torch().case)"
     assert run_with_gpus(code, STANDIN_CUDA="11080") == "driver_old\n"
 
 
@@ -265,6 +267,6 @@ def test_the_report_names_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_report_of_gpus_has_no_serial_numbers(run_with_gpus) -> None:
-    text = run_with_gpus("from llm.runtime.report import Report; print(Report([]).to_json())")
+    text = run_with_gpus("from llm.diagnostics.report import Report; print(Report([]).to_json())")
     assert "RTX 4070" in text
     assert "GPU-aaaa" not in text

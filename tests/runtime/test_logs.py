@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from llm.config import config
-from llm.runtime import logs, redact
-from llm.runtime.redact import redact as cleaned
+from llm.diagnostics import logs
+from llm.diagnostics import redaction as redact
+from llm.diagnostics.redaction import redact as cleaned
 
 
 @pytest.fixture

@@ -15,9 +15,9 @@ from llm.catalogue.lookup import entries
 from llm.errors import OutOfMemory, TooBig
 from llm.machine.hardware import Gpu, Hardware
 from llm.plan import LoadPlan
-from llm.runtime.advice import check_fits, is_out_of_memory, out_of_memory, propose
-from llm.runtime.memory import available, choices, device_for, estimate, fits, verdict
-from llm.runtime.room import Holding, plan_room
+from llm.planning.eviction import Holding, plan_room
+from llm.planning.memory import available, choices, device_for, estimate, fits, verdict
+from llm.planning.out_of_memory import check_fits, is_out_of_memory, out_of_memory, propose
 
 GB = 10**9
 QWEN_7B = ModelEntry(
@@ -208,7 +208,7 @@ from pathlib import Path
 from llm.catalogue.lookup import find
 from llm.plan import LoadPlan
 from llm.errors import OutOfMemory, TooBig
-from llm.runtime.advice import check_fits
+from llm.planning.out_of_memory import check_fits
 from llm.machine.limits import THREADS_BYTES
 entry, path = find("smollm2-135m-instruct-q4_1"), Path({str(starter_file)!r})
 limit = psutil.Process().memory_info().vms + THREADS_BYTES + 450_000_000

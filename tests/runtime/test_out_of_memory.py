@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from llm.engines.native_output import Overheard
+from llm.engines.captured_stderr import Overheard
 from tests.runtime.shapes import Size, write_checkpoint, write_gguf
 
 ROOT = Path(__file__).resolve().parents[2]

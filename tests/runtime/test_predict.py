@@ -7,10 +7,10 @@ from dataclasses import replace
 import pytest
 
 from llm.catalogue.lookup import entries, find
+from llm.engines.probes import probe
 from llm.machine.hardware import hardware
-from llm.runtime.predict import predictions, tokens_per_s
-from llm.runtime.probes import probe
-from llm.runtime.self_test import Speed
+from llm.machine.speed import Speed
+from llm.planning.speed import predictions, tokens_per_s
 
 LAPTOP = Speed(read_bytes_per_s=20e9, flops=90e9, threads=2)
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from llm.catalogue.entry import ModelEntry
-from llm.runtime import memory
-from llm.runtime.memory import choices
-from llm.runtime.suggestion import CONTEXT_TOKENS, seeing_model
-from llm.runtime.torch_build import TorchBuild
+from llm.machine.torch_build import TorchBuild
+from llm.planning import memory
+from llm.planning.memory import choices
+from llm.planning.recommendation import CONTEXT_TOKENS, seeing_model
 from tests.runtime.test_memory import machine
 
 

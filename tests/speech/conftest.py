@@ -10,7 +10,7 @@ import pytest
 
 from llm.catalogue.lookup import find
 from llm.config import config
-from llm.engines.whisper import load
+from llm.engines.whisper.engine import load
 from llm.plan import LoadPlan
 from llm.runtime.speech_model import SpeechModel
 from tests.conftest import fetched

@@ -12,8 +12,8 @@ import pytest
 from llm.cancel import Cancel
 from llm.catalogue.entry import ModelEntry
 from llm.catalogue.lookup import find
-from llm.engines import whisper_convert
-from llm.engines.whisper import load
+from llm.engines.whisper import conversion as whisper_convert
+from llm.engines.whisper.engine import load
 from llm.errors import CorruptModel, NoSpeech, UnsupportedModel
 from llm.plan import LoadPlan
 from llm.runtime.speech_model import SpeechModel

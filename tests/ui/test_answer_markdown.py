@@ -2,7 +2,7 @@
 
 import pytest
 
-from ui.answer_markdown import as_markdown, settled_length
+from ui.shared.markdown import as_markdown, settled_length
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,8 @@
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from ui import live_answer
-from ui.answer_markdown import as_markdown
+from ui.chat import live_answer
+from ui.shared.markdown import as_markdown
 
 ANSWER = (
     "# Title\n\nWords with \\(x\\).\n\n```py\na = 1\n\nb = 2\n```\n\n| a | b |\n|---|---|\n| 1 | 2 |\n\nThe end for $5."
@@ -19,7 +19,7 @@ def every_event_is_drawn(monkeypatch):
 
 def script(answer: str, upto: int, thinking: str = "") -> None:
     from llm.events import Progress, TextDelta, ThinkingDelta
-    from ui.live_answer import LiveAnswer
+    from ui.chat.live_answer import LiveAnswer
 
     live = LiveAnswer(key="live")
     live.feed(Progress("waiting", 2))
@@ -31,7 +31,7 @@ def script(answer: str, upto: int, thinking: str = "") -> None:
 
 
 def kept(answer: str, thinking: str) -> None:
-    from ui.live_answer import show_answer, show_thinking
+    from ui.chat.live_answer import show_answer, show_thinking
 
     show_thinking(thinking)
     show_answer(answer)
@@ -71,7 +71,7 @@ def test_the_last_words_are_drawn_before_the_answer_is_kept(monkeypatch):
 
 def to_its_end() -> None:
     from llm.events import Finished, TextDelta
-    from ui.live_answer import LiveAnswer
+    from ui.chat.live_answer import LiveAnswer
 
     live = LiveAnswer(key="live")
     for word in ("One", " two", " three."):

@@ -10,10 +10,10 @@ import pytest
 
 import llm.errors
 from llm.settings import controls
-from ui.i18n import LANGUAGES, words
+from ui.shared.i18n import LANGUAGES, words
 
 ROOT = Path(__file__).resolve().parents[2]
-SOURCES = [*(ROOT / "ui").glob("*.py"), *(ROOT / "pages").glob("*.py")]
+SOURCES = [*(ROOT / "ui").rglob("*.py"), *(ROOT / "pages").glob("*.py")]
 
 
 def fields(sentence: str) -> set[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from llm.prompt import Piece
-from ui.under_hood import picture_places
+from ui.chat.prompt_inspector import picture_places
 
 
 def test_each_pictures_place_is_found() -> None:

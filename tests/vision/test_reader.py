@@ -10,10 +10,10 @@ from PIL import Image, ImageDraw, ImageFont
 
 from llm.cancel import Cancel
 from llm.catalogue.lookup import READER, find, where
-from llm.engines.reader import NOTHING, ReaderModel, as_text
 from llm.errors import Cancelled
 from llm.events import Finished, Progress, PromptReady, TextDelta
 from llm.messages import DocumentPart, ImagePart, Message, TextPart, user
+from llm.runtime.reader_model import NOTHING, ReaderModel, as_text
 from llm.settings import GenerationSettings
 from llm.vision.boxes import Box
 from llm.vision.ocr import TextLine, in_lines, read_text
@@ -81,7 +81,7 @@ def test_the_chat_model_gets_the_text_and_its_events_come_through() -> None:
 def test_stop_is_heard_while_reading(monkeypatch: pytest.MonkeyPatch) -> None:
     import time
 
-    monkeypatch.setattr("llm.engines.reader.read_text", lambda part: time.sleep(4))
+    monkeypatch.setattr("llm.runtime.reader_model.read_text", lambda part: time.sleep(4))
     chat, engine = scripted_model()
     cancel = Cancel()
     events = ReaderModel(chat.entry, chat).stream([user(blank(), "?")], GenerationSettings(), cancel)

@@ -9,18 +9,18 @@ from pathlib import Path
 from typing import Any
 
 from llm.catalogue.entry import ModelEntry
+from llm.checkpoints.inspection import count_parameters, read_config, weight_files
 from llm.config import config as hearth_config
-from llm.engines.transformers import plan as plans
-from llm.engines.transformers.checkpoint import count_parameters, read_config, weight_files
+from llm.engines.transformers import placement as plans
 from llm.engines.transformers.decoder import Decoder
 from llm.engines.transformers.engine import TransformersEngine
 from llm.engines.transformers.examine import examine
-from llm.engines.transformers.own_loop import OwnLoop
+from llm.engines.transformers.native_generate import OwnLoop
 from llm.engines.transformers.scheduler import Limits, Scheduler, is_out_of_memory
 from llm.engines.transformers.tokenizer import load_tokenizer
 from llm.errors import CorruptModel, ModelError, OutOfMemory, UnsupportedModel
 from llm.families.base import SpanTokenizer
-from llm.machine.give_back import give_back
+from llm.machine.heap import give_back
 from llm.plan import LoadPlan, LoadProgress
 
 log = logging.getLogger(__name__)

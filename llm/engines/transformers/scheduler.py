@@ -19,7 +19,7 @@ import torch
 
 from llm.engines.transformers.cache import RoomyCache
 from llm.engines.transformers.decoder import Batch, Decoder
-from llm.engines.transformers.own_loop import OwnLoop, OwnTurn
+from llm.engines.transformers.native_generate import OwnLoop, OwnTurn
 from llm.engines.transformers.prefix_cache import PrefixCache
 from llm.engines.transformers.request import Ended, Request, Row
 from llm.engines.transformers.sampling import Report

@@ -1,0 +1,75 @@
+"""Vectors of texts from GGUF weights. The file is mapped as a rule: where an engine maps it too, it is held once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from llm.cancel import Cancel
+from llm.catalogue import gguf
+from llm.engines.llamacpp.server import parameters
+from llm.errors import Cancelled, EmptyMessage, MessageTooLong, ModelError
+
+MAX_TOKENS = 2048
+_TOGETHER = 16
+_BY_FILE = -1
+_MEAN = 1  # llama.cpp's enum llama_pooling_type
+
+
+class Embedder:
+    """A llama.cpp server that only embeds. Vectors have length one.
+
+    Pooling is what the file says; weights that were not made for embedding say nothing, and take the mean.
+    """
+
+    def __init__(self, path: Path) -> None:
+        header = gguf.read_header(path)
+        pooled = f"{header.architecture}.pooling_type" in header.metadata
+        self.max_tokens = min(header.context_tokens or MAX_TOKENS, MAX_TOKENS)
+        params, _ = parameters(path, header)
+        import xllamacpp
+
+        params.embedding = True
+        params.pooling_type = xllamacpp.llama_pooling_type(_BY_FILE if pooled else _MEAN)
+        params.n_parallel = 1
+        # A text is read in one piece, because a mean needs all of it.
+        params.n_ctx = params.n_batch = params.n_ubatch = self.max_tokens
+        params.warmup = False
+        try:
+            self._server = xllamacpp.Server(params)
+        except RuntimeError as error:
+            raise ModelError(detail=str(error)) from error
+
+    def embed(self, inputs: Sequence[str | Sequence[int]], cancel: Cancel) -> tuple[list[list[float]], int]:
+        """One vector for each text (or its token ids), and how many tokens were read.
+
+        Raises:
+            EmptyMessage: a text has no tokens.
+            MessageTooLong: a text has more than `max_tokens`.
+            Cancelled: `cancel` was set between two batches.
+        """
+        vectors: list[list[float]] = []
+        tokens = 0
+        for start in range(0, len(inputs), _TOGETHER):
+            if cancel.is_set():
+                raise Cancelled(what="The embedding")
+            part = [text if isinstance(text, str) else list(text) for text in inputs[start : start + _TOGETHER]]
+            answer: dict[str, Any] = self._server.handle_embeddings({"input": part, "encoding_format": "float"})
+            if "error" in answer:
+                raise self._error(answer["error"])
+            vectors += [row["embedding"] for row in sorted(answer["data"], key=lambda row: row["index"])]
+            tokens += answer["usage"]["prompt_tokens"]
+        return vectors, tokens
+
+    def _error(self, error: dict[str, Any]) -> ModelError:
+        message = str(error.get("message", error))
+        if "too large" in message or error.get("type") == "exceed_context_size_error":
+            found = [int(word) for word in message.replace("(", " ").split() if word.isdigit()]
+            count = found[0] if found else self.max_tokens + 1
+            return MessageTooLong(
+                over_tokens=count - self.max_tokens, prompt_tokens=count, context_tokens=self.max_tokens
+            )
+        if "empty" in message:
+            return EmptyMessage()
+        return ModelError(detail=message)

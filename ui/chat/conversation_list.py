@@ -1,0 +1,181 @@
+"""The sidebar's list of conversations: new, search, open, rename, delete with undo, export, import."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from llm.catalogue.lookup import READER, entries
+from llm.errors import ModelError
+from llm.store import Conversation
+from ui.shared.i18n import explain, t
+from ui.shared.state import CHAT_CONVERSATION, CHAT_DELETED, CHAT_EDITING, CHAT_PROBLEM, kept
+
+SHOWN = 30
+
+
+def with_pictures(conversation: Conversation) -> bool:
+    """Whether it belongs to the Image page: its model sees, or is given what a reader found."""
+    seeing = {entry.id for entry in entries() if entry.task == "vision"}
+    return conversation.model.startswith(READER) or conversation.model in seeing
+
+
+def current_conversation(pictures: bool = False) -> Conversation | None:
+    """The conversation that the page shows: the session's, or after a reload the one that the address names.
+
+    pictures: the page is the one for questions about pictures; each page shows its own conversations.
+    """
+    conversation_id = st.session_state.get(CHAT_CONVERSATION, st.query_params.get("c", ""))
+    if conversation_id:
+        try:
+            conversation = kept().conversation(conversation_id)
+        except ModelError:
+            conversation = None
+        shown_here = conversation is not None and with_pictures(conversation) == pictures
+        if conversation is not None and shown_here and conversation.deleted_at is None:
+            st.session_state[CHAT_CONVERSATION] = conversation.id
+            st.query_params["c"] = conversation.id
+            return conversation
+    st.query_params.pop("c", None)
+    return None
+
+
+def open_conversation(conversation_id: str) -> None:
+    """Callback: shows a conversation; an empty id is a new one."""
+    st.session_state[CHAT_CONVERSATION] = conversation_id
+    st.session_state.pop(CHAT_EDITING, None)
+    st.session_state.pop("chat_show_all", None)
+
+
+def conversation_list(shown: Conversation | None, pictures: bool = False) -> None:
+    """Draws the list in the sidebar; `pictures` as of `current_conversation`."""
+    with st.sidebar:
+        st.button(
+            t("chat.new"),
+            icon=":material/add:",
+            width="stretch",
+            on_click=open_conversation,
+            args=("",),
+            key="new_chat",
+        )
+        query = st.text_input(
+            t("chat.search"), placeholder=t("chat.search"), label_visibility="collapsed", key="chat_search"
+        )
+        _undo()
+        limit = st.session_state.get("chat_list_limit", SHOWN)
+        page = kept().list(query, limit=limit)
+        found = [conversation for conversation in page.items if with_pictures(conversation) == pictures]
+        for conversation in found:
+            _row(conversation, shown)
+        if not found:
+            st.caption(t("chat.nothing_found") if query else t("chat.no_conversations"))
+        if page.next:
+            st.button(t("chat.more_conversations"), type="tertiary", on_click=_more, args=(limit + SHOWN,))
+        _import()
+
+
+def _row(conversation: Conversation, shown: Conversation | None) -> None:
+    active = shown is not None and conversation.id == shown.id
+    with st.container(key=f"conversation_{conversation.id}"):
+        st.button(
+            _plain(conversation.title) or t("chat.untitled"),
+            key=f"open_{conversation.id}",
+            type="secondary" if active else "tertiary",
+            width="stretch",
+            on_click=open_conversation,
+            args=(conversation.id,),
+        )
+        if conversation.snippet is not None and conversation.snippet.message_id is not None:
+            st.caption(_plain(conversation.snippet.text))
+
+
+def _plain(text: str) -> str:
+    """Button labels are Markdown; what people typed is not."""
+    return "".join("\\" + char if char in "\\`*_{}[]()#+-.!|~<>$:" else char for char in text)
+
+
+def _more(limit: int) -> None:
+    st.session_state["chat_list_limit"] = limit
+
+
+def conversation_menu(conversation: Conversation) -> None:
+    """Rename, export and delete the conversation that is shown."""
+    with st.popover("", icon=":material/more_horiz:", help=t("chat.menu"), key="chat_menu"):
+        key = f"title_{conversation.id}"
+        st.text_input(t("chat.title"), conversation.title, key=key, on_change=_rename, args=(conversation.id, key))
+        names = {"user": t("chat.you"), "assistant": t("chat.model"), "system": t("chat.system")}
+        st.download_button(
+            t("chat.export_markdown"),
+            lambda: kept().export_markdown(conversation.id, names),
+            file_name=f"{_file_name(conversation)}.md",
+            mime="text/markdown",
+            icon=":material/download:",
+            on_click="ignore",
+            width="stretch",
+        )
+        st.download_button(
+            t("chat.export_json"),
+            lambda: kept().export_json([conversation.id]),
+            file_name=f"{_file_name(conversation)}.json",
+            mime="application/json",
+            icon=":material/data_object:",
+            on_click="ignore",
+            width="stretch",
+        )
+        st.button(
+            t("chat.delete"),
+            icon=":material/delete:",
+            width="stretch",
+            on_click=_delete,
+            args=(conversation.id,),
+            key="delete_conversation",
+        )
+
+
+def _file_name(conversation: Conversation) -> str:
+    safe = "".join(char if char.isalnum() else "-" for char in conversation.title)[:40].strip("-")
+    return safe or "conversation"
+
+
+def _rename(conversation_id: str, key: str) -> None:
+    if title := st.session_state[key].strip():
+        kept().rename(conversation_id, title)
+
+
+def _delete(conversation_id: str) -> None:
+    kept().delete(conversation_id)
+    st.session_state[CHAT_DELETED] = conversation_id
+    open_conversation("")
+
+
+def _undo() -> None:
+    deleted = st.session_state.get(CHAT_DELETED)
+    if deleted:
+        with st.container(horizontal=True, vertical_alignment="center"):
+            st.caption(t("chat.deleted"), width="content")
+            st.button(t("chat.undo"), key="undo_delete", on_click=_restore, args=(deleted,))
+
+
+def _restore(conversation_id: str) -> None:
+    kept().restore(conversation_id)
+    st.session_state.pop(CHAT_DELETED, None)
+    open_conversation(conversation_id)
+
+
+def _import() -> None:
+    with st.expander(t("chat.import"), icon=":material/upload:"):
+        st.file_uploader(
+            t("chat.import_help"), type="json", key="import_file", label_visibility="collapsed", on_change=_take_import
+        )
+
+
+def _take_import() -> None:
+    uploaded = st.session_state["import_file"]
+    if uploaded is None:
+        return
+    try:
+        imported = kept().import_json(uploaded.getvalue())
+    except ModelError as error:
+        st.session_state[CHAT_PROBLEM] = explain(error)
+        return
+    if imported:
+        open_conversation(imported[0])

@@ -1,0 +1,103 @@
+"""The panel of generation settings: drawn from what `llm.settings` declares, so none can be shown and not reach it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import streamlit as st
+
+from llm.catalogue.entry import ModelEntry
+from llm.settings import Control, GenerationSettings, controls
+from llm.store import Conversation
+from ui.shared.i18n import t
+from ui.shared.state import CHAT_NEW_SETTINGS, UNDER_HOOD, kept
+
+ALTERNATIVES = 5
+"""How many alternatives are kept with each answer token while 'Under the hood' is on: they cost 7 % of the speed."""
+Change = Callable[[dict[str, Any]], None]
+
+
+def settings_panel(
+    defaults: Mapping[str, Any], values: Mapping[str, Any], context_tokens: int, scope: str, save: Change
+) -> None:
+    """Draws all controls.
+
+    Args:
+        defaults: the model family's published values.
+        values: what the person has changed.
+        context_tokens: the model's context, which bounds the longest reply; 0 is unknown.
+        scope: separates the widgets of one conversation from another's.
+        save: called with all changed values after each change.
+    """
+    start = {**{name: getattr(GenerationSettings(), name) for name, _ in controls()}, **defaults}
+
+    def changed(name: str) -> None:
+        value = st.session_state[f"setting_{scope}_{name}"]
+        if name == "stop":
+            value = tuple(line for line in value.splitlines() if line)
+        save({**{k: v for k, v in values.items() if k != name}, **({} if value == start[name] else {name: value})})
+
+    plain = [(name, control) for name, control in controls() if not control.advanced]
+    more = [(name, control) for name, control in controls() if control.advanced]
+    for name, control in plain:
+        _draw(name, control, values.get(name, start[name]), context_tokens, scope, changed)
+    with st.expander(t("settings.more")):
+        for name, control in more:
+            _draw(name, control, values.get(name, start[name]), context_tokens, scope, changed)
+    if values:
+        st.button(
+            t("settings.reset"), icon=":material/undo:", key=f"reset_{scope}", on_click=_reset, args=(scope, save)
+        )
+
+
+def conversation_settings(conversation: Conversation | None, entry: ModelEntry) -> None:
+    """The panel for a conversation; for one that is still to begin, what is changed waits in the session."""
+
+    def save(values: dict[str, Any]) -> None:
+        if conversation is not None:
+            kept().update(conversation.id, settings=values)
+        else:
+            st.session_state[CHAT_NEW_SETTINGS] = values
+
+    scope = f"{conversation.id if conversation else 'new'}_{entry.id}"
+    settings_panel(entry.sampling, changed_settings(conversation), entry.context_tokens, scope, save)
+
+
+def changed_settings(conversation: Conversation | None) -> dict[str, Any]:
+    """What the person has set; everything else stays the model family's own."""
+    values = conversation.settings if conversation else st.session_state.get(CHAT_NEW_SETTINGS, {})
+    return {name: tuple(value) if name == "stop" else value for name, value in values.items()}
+
+
+def answer_settings(conversation: Conversation | None, entry: ModelEntry) -> GenerationSettings:
+    """What an answer is written with: the family's values, what the person changed, and what Under the hood shows."""
+    looking = st.session_state.get(UNDER_HOOD)
+    values = {**entry.sampling, **changed_settings(conversation), "logprobs": ALTERNATIVES if looking else None}
+    return GenerationSettings().with_values(values)
+
+
+def _reset(scope: str, save: Change) -> None:
+    for name, _ in controls():
+        st.session_state.pop(f"setting_{scope}_{name}", None)
+    save({})
+
+
+def _draw(
+    name: str, control: Control, value: Any, context_tokens: int, scope: str, changed: Callable[[str], None]
+) -> None:
+    key = f"setting_{scope}_{name}"
+    common: dict[str, Any] = {"key": key, "on_change": changed, "args": (name,), "help": t(f"settings.{name}_help")}
+    label = t(f"settings.{name}")
+    if control.step is None:
+        st.text_area(label, "\n".join(value), height=68, **common)
+        return
+    low, high, step = control.minimum, control.maximum, control.step
+    if name == "max_length" and context_tokens:
+        high = min(high or context_tokens, context_tokens)
+        value = min(value, high)
+    if value is None or name == "seed":
+        st.number_input(label, low, high, value, step, placeholder=t("settings.random"), **common)
+    else:
+        kind = type(step)
+        st.slider(label, kind(low or 0), kind(high or 0), kind(value), step, **common)

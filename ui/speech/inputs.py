@@ -1,0 +1,92 @@
+"""What goes into a transcription: files, a recording, options."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import streamlit as st
+
+from llm.settings import Control
+from llm.speech.options import SpeechOptions, controls
+from llm.speech.transcriber import Recording
+from ui.shared.i18n import language, t, words
+from ui.speech.state import OPTIONS
+
+
+def recordings() -> list[Recording]:
+    """The files and the recording that wait in the page, drawn with the widgets that take them."""
+    files = st.file_uploader(
+        t("speech.files"), accept_multiple_files=True, key="speech_files", help=t("speech.files_help")
+    )
+    spoken = st.audio_input(t("speech.microphone"), sample_rate=16_000, key="speech_microphone")
+    chosen = [Recording(file, file.name) for file in files or []]
+    if spoken is not None:
+        chosen.append(Recording(spoken, t("speech.recording")))
+    return chosen
+
+
+def options_panel(languages: tuple[str, ...]) -> SpeechOptions:
+    """Draws a widget for every option that `llm.speech.options` declares. `languages` are codes the model knows."""
+    chosen: dict[str, Any] = dict(st.session_state.get(OPTIONS, {}))
+    columns = st.columns(2)
+    with columns[0]:
+        chosen["language"] = _language(languages, chosen.get("language"))
+    declared = list(controls())
+    task, choices = next((name, choices) for name, _, choices in declared if name == "task")
+    with columns[1]:
+        chosen["task"] = _choice(task, choices, chosen.get("task", choices[0]))
+    with st.expander(t("speech.more_options"), icon=":material/tune:"):
+        for name, control, choices in declared:
+            if name == "task":
+                continue
+            if name == "condition_on_previous_text":
+                st.caption(t("speech.invented"))
+            chosen[name] = _draw(name, control, choices, chosen.get(name, getattr(SpeechOptions(), name)))
+    st.session_state[OPTIONS] = chosen
+    return SpeechOptions(**chosen)
+
+
+def language_name(code: str) -> str:
+    """A language's name in the visitor's language; the code where nobody knows one."""
+    return words(language()).get(f"languages.{code}", code)
+
+
+def _language(languages: tuple[str, ...], value: str | None) -> str | None:
+    codes = sorted(languages, key=language_name)
+    first = [code for code in ("zh", "en") if code in codes]
+    offered: list[str | None] = [None, *first, *(code for code in codes if code not in first)]
+    names: dict[str | None, str] = {None: t("speech.detect"), **{code: language_name(code) for code in languages}}
+    return st.selectbox(
+        t("speech.option_language"),
+        offered,
+        index=offered.index(value) if value in offered else 0,
+        format_func=names.__getitem__,
+        key="speech_option_language",
+        help=t("speech.option_language_help"),
+    )
+
+
+def _choice(name: str, choices: tuple[str, ...], value: str) -> str:
+    names = {choice: t(f"speech.{name}_{choice}") for choice in choices}
+    return st.selectbox(
+        t(f"speech.option_{name}"),
+        choices,
+        index=choices.index(value),
+        format_func=names.__getitem__,
+        key=f"speech_option_{name}",
+        help=t(f"speech.option_{name}_help"),
+    )
+
+
+def _draw(name: str, control: Control, choices: tuple[str, ...], value: Any) -> Any:
+    if choices:
+        return _choice(name, choices, value)
+    label, key, advice = t(f"speech.option_{name}"), f"speech_option_{name}", t(f"speech.option_{name}_help")
+    if isinstance(value, bool):
+        return st.toggle(label, value, key=key, help=advice)
+    if control.step is None:
+        return st.text_input(label, value, key=key, help=advice)
+    kind = type(control.step)
+    return st.slider(
+        label, kind(control.minimum or 0), kind(control.maximum or 0), kind(value), control.step, key=key, help=advice
+    )
