@@ -14,18 +14,14 @@ from llm.errors import UnsupportedModel
 
 
 class GptqLoader:
-    """See `llm.families.base.CheckpointLoader`."""
-
-    def matches(self, config: Mapping[str, Any]) -> bool:
-        quantization = config.get("quantization_config")
-        return isinstance(quantization, Mapping) and quantization.get("quant_method") == "gptq"
+    """See `llm.checkpoints.base.CheckpointLoader`."""
 
     def load_model(self, folder: Path, config: Mapping[str, Any], **kwargs: Any) -> Any:
         from transformers import AutoConfig
         from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 
-        from llm.checkpoints.loading import build_packed, stored_tensors
-        from llm.checkpoints.packed import gptq_format, without_zero_biases
+        from llm.checkpoints.loading import stored_tensors
+        from llm.checkpoints.packed import build_packed, gptq_format, without_zero_biases
 
         bits, zero_offset = gptq_format(config["quantization_config"], folder / "config.json")
         try:

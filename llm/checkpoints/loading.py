@@ -267,25 +267,6 @@ def build(model_class: Any, config: Any, tensors: Mapping[str, StoredTensor], fo
     return model.eval()
 
 
-def build_packed(
-    model_class: Any, config: Any, tensors: Mapping[str, StoredTensor], folder: Path, bits: int, **kwargs: Any
-) -> Any:
-    """`build` for tensors of which some are packed integers; they stay packed, whatever precision is asked for.
-
-    On a CPU the rest is bfloat16 where the stored precision would do: its 4-bit kernel has no other that is fast.
-    kwargs may also hold `zero_offset`, see `llm.checkpoints.packed.GptqLinear`.
-    """
-    from llm.checkpoints.packed import packed_class, use_kernels
-
-    kwargs.pop("quantization_config", None)
-    zero_offset = kwargs.pop("zero_offset", 1)
-    if kwargs.get("dtype") in (None, "auto") and kwargs.get("device_map") == {"": "cpu"}:
-        kwargs["dtype"] = torch.bfloat16
-    model = build(packed_class(model_class, tensors, bits, zero_offset), config, tensors, folder, **kwargs)
-    use_kernels(model, model.dtype)
-    return model
-
-
 def stored_dtype(tensors: Mapping[str, StoredTensor]) -> torch.dtype:
     """The floating dtype that holds the most bytes."""
     sizes: dict[torch.dtype, int] = {}

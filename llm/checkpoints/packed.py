@@ -8,13 +8,14 @@ slower and right on every device. On a CPU the kernels are fast in bfloat16 alon
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 from torch.nn import functional
 
-from llm.checkpoints.loading import StoredTensor
+from llm.checkpoints.loading import StoredTensor, build
 from llm.errors import UnsupportedModel
 from llm.machine.heap import trim
 
@@ -357,3 +358,20 @@ def without_zero_biases(tensors: dict[str, StoredTensor]) -> dict[str, StoredTen
         for name, tensor in tensors.items()
         if not (name.endswith(".bias") and name.removesuffix(".bias") in modules and not tensor.read().any())
     }
+
+
+def build_packed(
+    model_class: Any, config: Any, tensors: Mapping[str, StoredTensor], folder: Path, bits: int, **kwargs: Any
+) -> Any:
+    """`build` for tensors of which some are packed integers; they stay packed, whatever precision is asked for.
+
+    On a CPU the rest is bfloat16 where the stored precision would do: its 4-bit kernel has no other that is fast.
+    kwargs may also hold `zero_offset`, see `llm.checkpoints.packed.GptqLinear`.
+    """
+    kwargs.pop("quantization_config", None)
+    zero_offset = kwargs.pop("zero_offset", 1)
+    if kwargs.get("dtype") in (None, "auto") and kwargs.get("device_map") == {"": "cpu"}:
+        kwargs["dtype"] = torch.bfloat16
+    model = build(packed_class(model_class, tensors, bits, zero_offset), config, tensors, folder, **kwargs)
+    use_kernels(model, model.dtype)
+    return model

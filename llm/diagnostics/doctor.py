@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json as json_format
 import os
 import sys
 import time
@@ -70,7 +69,3 @@ def _print(found: Iterable[Check], language: str) -> None:
         print(f"{status} {name}: {finding}")
         if mend:
             print(f"       -> {mend}")
-
-
-def to_json(found: Iterable[Check]) -> str:
-    return json_format.dumps([check.to_dict() for check in found], ensure_ascii=False, indent=2)

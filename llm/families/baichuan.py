@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from llm.engine import Engine
-from llm.errors import UnsupportedModel
 from llm.families.base import RenderOptions
 from llm.families.rounds import control, words
 from llm.families.sentencepiece_spans import SentencePieceSpans, cut_tags
@@ -17,13 +15,11 @@ from llm.messages import Message, ToolCallPart
 from llm.prompt import Span
 
 if TYPE_CHECKING:
-    from llm.checkpoints.loading import StoredTensor
+    pass
 
 USER_ID, ASSISTANT_ID, EOS_ID = 195, 196, 2
 USER_TAG, ASSISTANT_TAG = "<reserved_106>", "<reserved_107>"
 
-FIRST_VOCABULARY = 64000
-"""Baichuan's vocabulary; Baichuan2's is larger, and its head is normalised."""
 
 # Pieces of the vocabulary that the network takes as tags, and that sentencepiece would find in words.
 _TAGS = re.compile(r"<reserved_\d+>|<SEP>|<CLS>")
@@ -85,61 +81,6 @@ class BaichuanFamily:
         return text, []
 
 
-class BaichuanLoader:
-    """See `llm.families.base.CheckpointLoader`."""
-
-    def matches(self, config: Mapping[str, Any]) -> bool:
-        return config.get("model_type") == "baichuan" or "BaichuanForCausalLM" in (config.get("architectures") or ())
-
-    def load_model(self, folder: Path, config: Mapping[str, Any], **kwargs: Any) -> Any:
-        from llm.checkpoints.baichuan_model import BaichuanAlibiForCausalLM, BaichuanForCausalLM, baichuan_config
-        from llm.checkpoints.loading import build, stored_tensors
-
-        if "max_position_embeddings" not in config and "model_max_length" not in config:
-            raise UnsupportedModel(path=folder / "config.json", detail="it names no longest prompt")
-        # The sizes share a model_type; only the rotary one has this key.
-        network = BaichuanForCausalLM if "max_position_embeddings" in config else BaichuanAlibiForCausalLM
-        tensors = self.tensors(stored_tensors(folder), config, kwargs.get("dtype"))
-        return build(network, baichuan_config(config), tensors, folder, **kwargs)
-
-    def tensors(
-        self, stored: Mapping[str, StoredTensor], config: Mapping[str, Any], dtype: Any = None
-    ) -> dict[str, StoredTensor]:
-        """The published tensors under Llama's names, queries, keys and values apart, the head normalised.
-
-        dtype: what the model is wanted in; anything but a torch.dtype is as stored.
-        """
-        import torch
-
-        from llm.checkpoints.baichuan_model import unit_rows
-        from llm.checkpoints.loading import split_rows
-
-        tensors: dict[str, StoredTensor] = {}
-        for name, tensor in stored.items():
-            module, packed, kind = name.partition("W_pack.")
-            if packed:
-                names = [f"{module}{letter}_proj.{kind}" for letter in "qkv"]
-                tensors |= split_rows(tensor, names, [config["hidden_size"]] * 3)
-            elif name == "lm_head.weight" and config["vocab_size"] != FIRST_VOCABULARY:
-                wanted = dtype if isinstance(dtype, torch.dtype) else tensor.dtype
-                tensors[name] = tensor.mapped(partial(unit_rows, dtype=wanted))
-            elif not name.endswith("inv_freq"):
-                tensors[name] = tensor
-        return tensors
-
-    def load_tokenizer(self, folder: Path, config: Mapping[str, Any]) -> BaichuanTokenizer:
-        from llm.checkpoints.loading import read_json
-
-        generation = read_json(folder / "generation_config.json")
-        longest = config.get("model_max_length") or config["max_position_embeddings"]
-        return BaichuanTokenizer(
-            folder / "tokenizer.model",
-            generation.get("user_token_id", USER_ID),
-            generation.get("assistant_token_id", ASSISTANT_ID),
-            max(1, longest - (generation.get("max_new_tokens") or 0)),
-        )
-
-
 def _spoken(message: Message, user: str, assistant: str) -> list[Span]:
     text = words(message)
     tag = assistant if message.role == "assistant" else user
@@ -174,4 +115,3 @@ def _within_window(
 
 
 family = BaichuanFamily()
-loader = BaichuanLoader()

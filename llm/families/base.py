@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from llm.engine import Engine
@@ -12,7 +11,7 @@ from llm.messages import Message, ToolCallPart
 from llm.prompt import Span
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+    pass
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,28 +44,6 @@ class Family(Protocol):
 
     def tool_call(self, text: str) -> tuple[str, list[ToolCallPart]]:
         """A finished answer's words without its tool calls, and the calls. Malformed calls stay words."""
-
-
-class CheckpointLoader(Protocol):
-    """For checkpoints that transformers doesn't know by itself: how the transformers engine loads them."""
-
-    def matches(self, config: Mapping[str, Any]) -> bool:
-        """Whether config.json (as a dictionary) describes a checkpoint of this loader's layout."""
-
-    def load_model(self, folder: Path, config: Mapping[str, Any], **kwargs: Any) -> PreTrainedModel:
-        """The model in eval mode.
-
-        It may have a method `reads_prompt_whole(prompt_tokens)`: whether a prompt of that length must be read
-        in one pass and shares no keys with other prompts. kwargs are `from_pretrained`'s (dtype, device_map,
-        quantization_config).
-        """
-
-    def load_tokenizer(self, folder: Path, config: Mapping[str, Any]) -> SpanTokenizer | None:
-        """The tokenizer; None where transformers reads it. It may also have what some engines look for.
-
-        `inputs(spans)`: what the model's `forward` takes beside the ids, by name (pictures).
-        `decode_growing(ids)`: `decode` for an answer in work, if `decode` could still change what was shown.
-        """
 
 
 class SpanTokenizer(Protocol):

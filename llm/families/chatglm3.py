@@ -62,18 +62,6 @@ class ChatGLM3Family:
         return glm_tool_call(text)
 
 
-def is_chatglm3(folder: Path, config: Mapping[str, Any]) -> bool:
-    """Whether a ChatGLM2-shaped folder is ChatGLM3. The two tell themselves apart only by name."""
-    from llm.checkpoints.loading import read_json
-
-    tokenizer = read_json(folder / "tokenizer_config.json")
-    names = f"{config.get('_name_or_path', '')} {tokenizer.get('name_or_path', '')} {folder.name}".lower()
-    if "chatglm3" in names or "chatglm2" in names or "codegeex2" in names:
-        return "chatglm3" in names
-    # A fine-tuned copy may have lost its name. Published files: 4.27.1 wrote ChatGLM2's, 4.30.2 ChatGLM3's.
-    return "<|user|>" in str(tokenizer) or str(config.get("transformers_version", "")) >= "4.30"
-
-
 def _message_spans(message: Message, text: str) -> Iterator[Span]:
     if message.role == "tool":
         yield from _turn("observation", "", text, "tool")

@@ -10,7 +10,12 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from llm.families.base import Sampling
-from llm.families.template import CHATML
+
+# The format of nearly every small open chat model (OpenAI's ChatML), for weights that carry no template.
+CHATML = (
+    "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>'"
+    " + '\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,25 +6,26 @@ Later Qwen-VLs (2 on) have this family's name too; they bring a chat template an
 from __future__ import annotations
 
 import io
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy
+from numpy.typing import NDArray
+from PIL import Image
 
 from llm.errors import UnsupportedContent
 from llm.families.qwen import QwenFamily
 from llm.families.qwen_tokenizer import IMAGE_TAGS, TEXT_TAGS, QwenTokenizer
 from llm.families.rounds import control
 from llm.families.template import part_text
-from llm.messages import BoxPart, ImagePart, Message, Part, RefPart, TextPart
+from llm.messages import BoxPart, ImagePart, Message, Part, RefPart
 from llm.prompt import Span
 
 # CLIP's colour statistics (openai/CLIP), red, green, blue.
-MEAN = (0.48145466, 0.4578275, 0.40821073)
-DEVIATION = (0.26862954, 0.26130258, 0.27577711)
-
-_GROUNDING = re.compile(r"<ref>(.*?)</ref>|<box>\((\d+),(\d+)\),\((\d+),(\d+)\)</box>", re.DOTALL)
+_MEAN = numpy.array((0.48145466, 0.4578275, 0.40821073), dtype=numpy.float32)[:, None, None]
+_DEVIATION = numpy.array((0.26862954, 0.26130258, 0.27577711), dtype=numpy.float32)[:, None, None]
 
 
 class QwenVLTokenizer(QwenTokenizer):
@@ -43,10 +44,8 @@ class QwenVLTokenizer(QwenTokenizer):
 
     def inputs(self, spans: Sequence[Span]) -> dict[str, Any]:
         """`pixel_values` (pictures, 3, size, size) of a prompt; nothing without pictures."""
-        import torch
-
         pictures = [pixels(span.image, self.image_size) for span in spans if span.image is not None]
-        return {"pixel_values": torch.stack(pictures)} if pictures else {}
+        return {"pixel_values": numpy.stack(pictures)} if pictures else {}
 
 
 @dataclass(frozen=True)
@@ -73,37 +72,18 @@ class QwenVLFamily(QwenFamily):
         return [*spans, Span(text, message.role)] if text else spans
 
 
-def pixels(picture: ImagePart, size: int) -> Any:
+def pixels(picture: ImagePart, size: int) -> NDArray[numpy.float32]:
     """A picture as the network wants it: RGB, a square whatever it was, CLIP's colours; float32 (3, size, size).
 
     Raises:
         UnsupportedContent: the bytes are no picture.
     """
-    import torch
-    from PIL import Image
-
     try:
         image = Image.open(io.BytesIO(picture.data)).convert("RGB").resize((size, size), Image.Resampling.BICUBIC)
     except (OSError, ValueError, Image.DecompressionBombError) as error:
         raise UnsupportedContent(model="Qwen-VL", content="this picture", accepted="PNG, JPEG, WebP") from error
-    values = torch.frombuffer(bytearray(image.tobytes()), dtype=torch.uint8).view(size, size, 3)
-    values = values.permute(2, 0, 1).float() / 255
-    return (values - torch.tensor(MEAN)[:, None, None]) / torch.tensor(DEVIATION)[:, None, None]
-
-
-def parts_of_answer(text: str) -> tuple[Part, ...]:
-    """An answer as parts: what it names (`<ref>`) and where that is (`<box>`); all else is text."""
-    parts: list[Part] = []
-    position = 0
-    for match in _GROUNDING.finditer(text):
-        if match.start() > position:
-            parts.append(TextPart(text[position : match.start()]))
-        reference, *corners = match.groups()
-        parts.append(BoxPart(*map(int, corners)) if reference is None else RefPart(reference))
-        position = match.end()
-    if position < len(text):
-        parts.append(TextPart(text[position:]))
-    return tuple(parts)
+    values = numpy.asarray(image, dtype=numpy.float32).transpose(2, 0, 1) / numpy.float32(255)
+    return (values - _MEAN) / _DEVIATION
 
 
 def _pieces(parts: Sequence[Part]) -> Iterator[Span | str]:

@@ -13,11 +13,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from llm.engine import Engine
 from llm.errors import CorruptModel
 from llm.families.base import RenderOptions
+from llm.families.published import Format, format_of
 from llm.messages import (
     DocumentPart,
     ImagePart,
@@ -29,15 +30,6 @@ from llm.messages import (
     ToolResultPart,
 )
 from llm.prompt import PieceKind, Span
-
-if TYPE_CHECKING:
-    from llm.families.published import Format
-
-# The format of nearly every small open chat model (OpenAI's ChatML), for weights that carry no template.
-CHATML = (
-    "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>'"
-    " + '\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
-)
 
 # Private-use characters around a number stand for words. A template may trim or test them without harm.
 _OPEN, _CLOSE = "\ue0f0", "\ue0f1"
@@ -97,8 +89,6 @@ class TemplateFamily:
         yield from template_spans(rendered[position:], tags)
 
     def _published(self, engine: Engine) -> Format:
-        from llm.families.published import format_of
-
         return format_of(self.name, engine.special_tokens)
 
     def stop_ids(self, engine: Engine) -> frozenset[int]:

@@ -65,10 +65,6 @@ class Hardware:
         """Free memory of the GPU that has most of it; 0 without a GPU."""
         return max((gpu.memory_free_bytes for gpu in self.gpus), default=0)
 
-    @property
-    def gpu_total_bytes(self) -> int:
-        return max((gpu.memory_total_bytes for gpu in self.gpus), default=0)
-
 
 def hardware() -> Hardware:
     """Reads the machine now. Takes a few milliseconds after the first call; never raises."""

@@ -57,9 +57,9 @@ def llamacpp_knows(architecture: str) -> bool:
 
 def _check_checkpoint(folder: Path) -> None:
     config = read_json(folder / "config.json")
-    from llm.families import checkpoint_loader
+    from llm.checkpoints import has_loader
 
-    if checkpoint_loader(config) is not None:
+    if has_loader(config):
         return
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
 

@@ -9,9 +9,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from llm.families.qwen_vl import parts_of_answer
 from llm.messages import BoxPart, ImagePart, Message, Part, RefPart, TextPart, ToolCallPart, ToolResultPart
 
+_GROUNDING = re.compile(r"<ref>(.*?)</ref>|<box>\((\d+),(\d+)\),\((\d+),(\d+)\)</box>", re.DOTALL)
 ROOT = Path(__file__).parents[2].parent / "shared" / "checkpoints"
 FOLDERS = (
     "chatglm", "chatglm-int4", "chatglm2", "chatglm3", "qwen",
@@ -118,3 +118,18 @@ def without_pictures(ids: list[int], begin: int | None, end: int | None) -> list
         result.append(-1 if inside else token_id)
         inside = inside or (begin is not None and token_id == begin)
     return result
+
+
+def parts_of_answer(text: str) -> tuple[Part, ...]:
+    """An answer as parts: what it names (`<ref>`) and where that is (`<box>`); all else is text."""
+    parts: list[Part] = []
+    position = 0
+    for match in _GROUNDING.finditer(text):
+        if match.start() > position:
+            parts.append(TextPart(text[position : match.start()]))
+        reference, *corners = match.groups()
+        parts.append(BoxPart(*map(int, corners)) if reference is None else RefPart(reference))
+        position = match.end()
+    if position < len(text):
+        parts.append(TextPart(text[position:]))
+    return tuple(parts)

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from llm import families
-from llm.families import checkpoint_loader
+from llm.checkpoints import checkpoint_loader
 from llm.families.base import RenderOptions
 from llm.families.chatglm_reply import glm_tool_call, process_response
 from llm.families.qwen_vl import QwenVLTokenizer, pixels
@@ -84,7 +84,8 @@ def test_qwen_under_the_key_names_of_its_first_revision(tmp_path: Path) -> None:
 def test_pictures(folder: str, loaded: Any) -> None:
     handle, tensors = loaded(folder), reference(folder)
     for image in expected(folder)["images"]:
-        values = pixels(ImagePart((ROOT / folder / image["file"]).read_bytes()), handle.tokenizer.image_size)
+        picture = ImagePart((ROOT / folder / image["file"]).read_bytes())
+        values = torch.from_numpy(pixels(picture, handle.tokenizer.image_size))
         assert torch.equal(values, tensors[image["pixel_values"]])
         with torch.inference_mode():
             embeddings = handle.model.visual(values[None])[0]

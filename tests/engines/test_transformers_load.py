@@ -193,13 +193,10 @@ def test_what_cannot_be_is_said():
 def test_a_familys_own_loader_is_asked_first(folder, monkeypatch):
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    from llm import families
+    from llm import checkpoints
     from llm.engines.transformers.tokenizer import HFSpanTokenizer
 
     class Loader:
-        def matches(self, config):
-            return config.get("model_type") == "oldmodel"
-
         def load_model(self, folder, config, **kwargs):
             edit_config(folder, model_type="llama")
             return AutoModelForCausalLM.from_pretrained(folder, **kwargs)
@@ -208,7 +205,9 @@ def test_a_familys_own_loader_is_asked_first(folder, monkeypatch):
             return HFSpanTokenizer(AutoTokenizer.from_pretrained(folder))
 
     edit_config(folder, model_type="oldmodel", auto_map={"AutoModel": "modeling.Old"})
-    monkeypatch.setattr(families, "checkpoint_loader", lambda config: Loader() if Loader().matches(config) else None)
+    monkeypatch.setattr(
+        checkpoints, "checkpoint_loader", lambda config: Loader() if config["model_type"] == "oldmodel" else None
+    )
     engine = load(folder)
     assert len(answer(engine, range(5, 20))) == GREEDY.max_length
     engine.close()

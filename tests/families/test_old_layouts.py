@@ -15,9 +15,9 @@ import torch
 
 import llm
 from llm.cancel import Cancel
+from llm.checkpoints import checkpoint_loader
 from llm.engine import GeneratedToken
 from llm.errors import CorruptModel, UnsupportedModel
-from llm.families import checkpoint_loader
 from llm.messages import assistant, system, user
 from llm.plan import LoadPlan
 from llm.settings import GenerationSettings
@@ -88,8 +88,8 @@ def test_qwen_gates_with_w2(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("vocabulary", "normalised"), [(640, True), (64000, False)])
 def test_only_baichuan2_has_a_normalised_head(vocabulary: int, normalised: bool) -> None:
+    from llm.checkpoints.baichuan import loader
     from llm.checkpoints.loading import StoredTensor
-    from llm.families.baichuan import loader
 
     head = StoredTensor(Path("x"), 0, torch.float32, (4, 8))
     tensors = loader.tensors({"lm_head.weight": head}, {"vocab_size": vocabulary, "hidden_size": 8})
@@ -173,7 +173,7 @@ def test_unknown_variant(layout: str, changes: dict[str, Any], tmp_path: Path) -
 
 
 def test_damaged_vocabularies(tmp_path: Path) -> None:
-    from llm.families import qwen
+    from llm.checkpoints import qwen
     from llm.families.sentencepiece_spans import load_processor
 
     small.qwen(tmp_path)
@@ -192,7 +192,7 @@ MEASURE = """
     import torch, torch._subclasses.fake_tensor, transformers.models.qwen2.modeling_qwen2
     import transformers.models.llama.modeling_llama
     from llm.checkpoints import baichuan_model, chatglm2_model, chatglm_model, qwen_model
-    from llm.families import checkpoint_loader
+    from llm.checkpoints import checkpoint_loader
 
     def kilobytes(name):
         lines = Path("/proc/self/status").read_text().splitlines()

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from llm.checkpoints import checkpoint_loader
 from llm.checkpoints.gptq import loader
 from llm.checkpoints.packed import ChatGLMLinear, GptqLinear
-from llm.families import checkpoint_loader
 from tests.families import small_checkpoints as small
 
 GROUP = 32

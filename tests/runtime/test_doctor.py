@@ -31,7 +31,7 @@ CARD = Gpu(0, "RTX 4070", 12 << 30, 9 << 30, driver="580.65", cuda_version="13.0
 
 def test_quick_checks_are_quick_and_import_no_torch(data_folder: Path) -> None:
     code = (
-        "import sys, time; from llm.runtime import doctor; doctor.run(slow=False); b = time.perf_counter();"
+        "import sys, time; from llm.diagnostics import doctor; doctor.run(slow=False); b = time.perf_counter();"
         "found = doctor.run(slow=False); print(time.perf_counter() - b, 'torch' in sys.modules, len(found))"
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True, cwd=ROOT)

@@ -6,6 +6,7 @@ import gc
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy
 import torch
 
 from llm.cancel import Cancel
@@ -61,7 +62,7 @@ class TransformersEngine:
         if any(span.image is not None for span in spans):
             if not hasattr(self._spans, "inputs"):
                 raise UnsupportedContent(model=self.entry.name, content="pictures", accepted="text")
-            inputs = self._spans.inputs(spans)
+            inputs = {name: _tensor(value) for name, value in self._spans.inputs(spans).items()}
         tokens = self._spans.encode_spans(spans)
         return Prompt(
             text="".join(span.text for span in spans),
@@ -150,3 +151,8 @@ def model_bytes(model: Any) -> dict[str, int]:
             name = str(tensor.device)
             by_device[name] = by_device.get(name, 0) + tensor.numel() * tensor.element_size()
     return by_device
+
+
+def _tensor(value: Any) -> Any:
+    """Arrays as torch takes them: tokenizers of families know no torch."""
+    return torch.from_numpy(value) if isinstance(value, numpy.ndarray) else value

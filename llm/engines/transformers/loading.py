@@ -38,7 +38,7 @@ def load(entry: ModelEntry, path: Path, plan: LoadPlan, progress: LoadProgress) 
     """Loads a Hugging Face checkpoint folder: config.json, safetensors or .bin weights, a tokenizer.
 
     No code of the folder is run. A model type that transformers doesn't know is loaded by the family that
-    claims it (`llm.families.checkpoint_loader`).
+    claims it (`llm.checkpoints.checkpoint_loader`).
 
     Args:
         entry: what the catalogue knows; its name appears in errors.
@@ -53,7 +53,7 @@ def load(entry: ModelEntry, path: Path, plan: LoadPlan, progress: LoadProgress) 
     """
     from transformers.utils import logging as transformers_logging
 
-    from llm.families import checkpoint_loader
+    from llm.checkpoints import checkpoint_loader
 
     transformers_logging.disable_progress_bar()
     # It warns of the same cast at every multiplication: thousands of lines an answer.
