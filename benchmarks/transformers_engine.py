@@ -223,7 +223,7 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = arguments.folder or random_checkpoint(Path(temporary))
-        entry = ModelEntry("benchmark", "benchmark", "chat", "template", "transformers", path=folder)
+        entry = ModelEntry("benchmark", "benchmark", "text-generation", "template", "transformers", path=folder)
         plan = LoadPlan(precision=arguments.precision)
         loaded: Any = load(entry, folder, plan, lambda stage, done, total: None)
         print(f"torch {torch.__version__}, {torch.get_num_threads()} threads. {loaded.plan.reason}\n{loaded.batching}")

@@ -24,7 +24,7 @@ from ui.shared.state import kept
 def page() -> None:
     conversation = current_conversation()
     conversation_list(conversation)
-    fetching = fetch_starter("chat")
+    fetching = fetch_starter("text-generation")
     entry = _header(conversation)
     if entry is not None and not fetching:
         offer_download(entry)
@@ -55,7 +55,7 @@ def _header(conversation: Conversation | None) -> ModelEntry | None:
     scope = conversation.id if conversation else "new"
     with st.container(horizontal=True, gap="xsmall", vertical_alignment="center"):
         current = conversation.model if conversation else st.session_state.get(state.CHAT_NEW_MODEL, "")
-        entry = pick_model("chat", current, key=f"model_{scope}")
+        entry = pick_model("text-generation", current, key=f"model_{scope}")
         if entry is not None:
             _keep_choice(conversation, entry)
             with st.popover("", icon=":material/tune:", help=t("settings.title"), key="settings"):

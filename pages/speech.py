@@ -38,7 +38,7 @@ def main() -> None:
 
 def model() -> ModelEntry | None:
     """The chosen model when it is here; else the way to get it is drawn."""
-    entry = pick_model("speech", st.session_state.get(MODEL, ""), key="speech_model")
+    entry = pick_model("automatic-speech-recognition", st.session_state.get(MODEL, ""), key="speech_model")
     if entry is None:
         st.warning(t("speech.no_model"))
         return None

@@ -82,7 +82,7 @@ def router() -> APIRouter:
 
 def _events(request: Request, asked: Asked, options: SpeechOptions, cancel: Cancel) -> Iterator[SpeechEvent]:
     entry = entry_of(asked.model, request)
-    check_task(entry, ("speech",), "a recording")
+    check_task(entry, entry.task == "automatic-speech-recognition", "a recording")
     model: Any = handles.load(entry)
     if options.language and model.languages and options.language not in model.languages:
         raise InvalidRequest(detail=f"{entry.id} does not know the language {options.language!r}", param="language")

@@ -50,7 +50,7 @@ def _events(body: ChatRequest, request: Request, cancel: Cancel) -> Iterator[Eve
         InvalidRequest, UnsupportedContent, and whatever `llm.load` and the model raise.
     """
     entry = entry_of(body.model, request)
-    check_task(entry, ("chat", "vision"), "a conversation")
+    check_task(entry, entry.converses, "a conversation")
     if conversion.has_pictures(body.messages) and "image" not in entry.abilities:  # before any is fetched
         raise UnsupportedContent(model=entry.id, content="images", accepted=", ".join(sorted(entry.abilities)))
     messages = conversion.messages(body.messages)

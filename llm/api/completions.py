@@ -65,7 +65,7 @@ def _prompt(body: CompletionRequest) -> str | list[int]:
 
 def _events(body: CompletionRequest, request: Request, cancel: Cancel) -> Iterator[Event]:
     entry = entry_of(body.model, request)
-    check_task(entry, ("chat", "vision"), "a prompt")
+    check_task(entry, entry.converses, "a prompt")
     model: Any = handles.load(entry)
     if not hasattr(model, "complete"):
         raise UnsupportedContent(model=entry.id, content="a raw prompt", accepted="conversations")

@@ -58,10 +58,10 @@ def entry_of(model: str, request: Request) -> ModelEntry:
     return find(model)
 
 
-def check_task(entry: ModelEntry, tasks: tuple[str, ...], wanted: str) -> None:
+def check_task(entry: ModelEntry, fits: bool, wanted: str) -> None:
     """
     Raises:
         UnsupportedContent: the model is of another kind.
     """
-    if entry.task not in tasks:
+    if not fits:
         raise UnsupportedContent(model=entry.id, content=wanted, accepted=", ".join(sorted(entry.abilities)))

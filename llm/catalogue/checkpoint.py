@@ -26,21 +26,21 @@ class _Kind:
     """What a `model_type` of config.json stands for."""
 
     family: str
-    task: Task = "chat"
+    task: Task = "text-generation"
     abilities: frozenset[Ability] = frozenset({"text"})
 
 
 _SEES: frozenset[Ability] = frozenset({"text", "image"})
 _KINDS = {
     "baichuan": _Kind("baichuan"),
-    "chinese_clip": _Kind("chinese-clip", "zero-shot-image", _SEES),
-    "clip": _Kind("clip", "zero-shot-image", _SEES),
-    "gemma3": _Kind("gemma", "vision", _SEES),
+    "chinese_clip": _Kind("chinese-clip", "zero-shot-image-classification", _SEES),
+    "clip": _Kind("clip", "zero-shot-image-classification", _SEES),
+    "gemma3": _Kind("gemma", "image-text-to-text", _SEES),
     "gpt_bigcode": _Kind("starchat"),
-    "qwen2_5_vl": _Kind("qwen2-vl", "vision", _SEES),
-    "qwen2_vl": _Kind("qwen2-vl", "vision", _SEES),
-    "qwen3_vl": _Kind("qwen2-vl", "vision", _SEES),
-    "whisper": _Kind("whisper", "speech", frozenset({"audio"})),
+    "qwen2_5_vl": _Kind("qwen2-vl", "image-text-to-text", _SEES),
+    "qwen2_vl": _Kind("qwen2-vl", "image-text-to-text", _SEES),
+    "qwen3_vl": _Kind("qwen2-vl", "image-text-to-text", _SEES),
+    "whisper": _Kind("whisper", "automatic-speech-recognition", frozenset({"audio"})),
 }
 # Model lines whose later generations only append a number or suffix to the line's name.
 _LINES = ("qwen", "gemma", "llama", "mistral", "phi", "smollm", "glm", "olmo", "granite", "internlm", "deepseek")
@@ -215,7 +215,7 @@ def _whisper_entry(folder: Path) -> ModelEntry:
     return ModelEntry(
         id=str(folder),
         name=folder.name,
-        task="speech",
+        task="automatic-speech-recognition",
         family="whisper",
         engine="whisper",
         size_bytes=(folder / "model.bin").stat().st_size,
@@ -234,13 +234,15 @@ def _kind_of(folder: Path, config: Mapping[str, Any]) -> _Kind:
         return _Kind(_glm_generation(folder, config))
     if model_type == "qwen":
         return (
-            _Kind("qwen-vl", "vision", frozenset({"text", "image", "boxes"})) if "visual" in config else _Kind("qwen")
+            _Kind("qwen-vl", "image-text-to-text", frozenset({"text", "image", "boxes"}))
+            if "visual" in config
+            else _Kind("qwen")
         )
     if not any(name.endswith(("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")) for name in architectures):
         detail = f"its architecture is {', '.join(architectures) or model_type or 'not named'}"
         raise UnsupportedModel(path=str(folder), detail=detail)
     if any(name.endswith("ForConditionalGeneration") for name in architectures) and "vision_config" in config:
-        return _Kind(_line(folder, model_type), "vision", _SEES)
+        return _Kind(_line(folder, model_type), "image-text-to-text", _SEES)
     return _Kind(_line(folder, model_type))
 
 

@@ -5,11 +5,26 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
-Task: TypeAlias = Literal["chat", "vision", "speech", "zero-shot-image", "embedding"]
+Task: TypeAlias = Literal[
+    "text-generation",
+    "image-text-to-text",
+    "automatic-speech-recognition",
+    "zero-shot-image-classification",
+    "feature-extraction",
+]
+"""What a model does, by the hubs' pipeline tags (https://huggingface.co/tasks)."""
 EngineName: TypeAlias = Literal["llamacpp", "transformers", "whisper", "reader", "openai"]
 Ability: TypeAlias = Literal["text", "image", "audio", "tools", "thinking", "json", "boxes", "embeddings"]
+FORMER_TASKS: Mapping[str, Task] = {
+    "chat": "text-generation",
+    "vision": "image-text-to-text",
+    "speech": "automatic-speech-recognition",
+    "zero-shot-image": "zero-shot-image-classification",
+    "embedding": "feature-extraction",
+}
+"""Words of files and servers from before the tags, and what they mean."""
 SourceKind: TypeAlias = Literal["modelscope", "huggingface", "package_index", "local"]
 
 
@@ -89,3 +104,29 @@ class ModelEntry:
     """For a .gguf that sees: the file of its vision tower, a path or a name beside it; empty finds it there."""
     own: bool = False
     """Whether the user added it, rather than the catalogue that comes along."""
+
+    @property
+    def converses(self) -> bool:
+        """Whether it answers messages, with pictures in them or without."""
+        return self.task in ("text-generation", "image-text-to-text")
+
+    @property
+    def embeds_only(self) -> bool:
+        """Whether vectors of texts are all that it makes."""
+        return self.task == "feature-extraction"
+
+    @property
+    def ranks_captions(self) -> bool:
+        """Whether it tells which caption fits a picture."""
+        return self.task == "zero-shot-image-classification"
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether another server runs it, so that no files of it are here."""
+        return bool(self.base_url)
+
+
+def task_of(word: str) -> Task | None:
+    """The task of a pipeline tag, or of the word that stood for it before; None where it is neither."""
+    found = FORMER_TASKS.get(word, word)
+    return found if found in get_args(Task) else None  # type: ignore[return-value]

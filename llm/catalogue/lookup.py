@@ -11,7 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from llm.catalogue import caches, checkpoint, gguf
-from llm.catalogue.entry import Ability, ModelEntry
+from llm.catalogue.entry import Ability, ModelEntry, Task
 from llm.catalogue.toml_file import read_entries, write_entries
 from llm.config import config
 from llm.errors import CorruptModel, UnknownModel, UnsupportedModel
@@ -37,6 +37,17 @@ def own_entries() -> list[ModelEntry]:
     """The models that the user added, from `models.toml` in the data folder."""
     path = config().home / "models.toml"
     return list(_read(path, _stamp(path), True))
+
+
+def entries_for(*tasks: Task) -> list[ModelEntry]:
+    """The known models of these tasks, in the order of `entries`."""
+    return [entry for entry in entries() if entry.task in tasks]
+
+
+def starter_id(task: Task) -> str:
+    """The id of the model that is fetched on first use for a task; empty where there is none."""
+    starters = {"text-generation": config().starter_chat, "automatic-speech-recognition": config().starter_speech}
+    return starters.get(task, "")
 
 
 def find(model: str | Path) -> ModelEntry:
@@ -70,7 +81,7 @@ def reader_entry(chat: ModelEntry) -> ModelEntry:
     return replace(
         chat,
         id=f"{READER}{chat.path or chat.id}",
-        task="vision",
+        task="image-text-to-text",
         engine="reader",
         abilities=chat.abilities | {"image"},
         path=where(chat),
@@ -130,7 +141,7 @@ def with_mmproj(entry: ModelEntry, file: Path) -> ModelEntry:
         raise UnsupportedModel(path=str(file), detail=detail)
     size = gguf.read_header(entry.path).size_bytes + header.size_bytes
     abilities: frozenset[Ability] = frozenset({*entry.abilities, "image"})
-    return replace(entry, task="vision", abilities=abilities, size_bytes=size, mmproj=str(file.resolve()))
+    return replace(entry, task="image-text-to-text", abilities=abilities, size_bytes=size, mmproj=str(file.resolve()))
 
 
 def mmproj_beside(path: Path) -> Path | None:
@@ -154,7 +165,7 @@ def where(entry: ModelEntry) -> Path | None:
 
     A model of another server has no files; its address stands for them.
     """
-    if entry.engine == "openai":
+    if entry.is_remote:
         return Path(f"{entry.base_url}/{entry.remote_id}")
     return next(places(entry), None)
 
@@ -242,7 +253,7 @@ def _entry_of_gguf(path: Path) -> ModelEntry:
     return ModelEntry(
         id=str(path),
         name=path.stem,
-        task="vision" if eyes else "chat",
+        task="image-text-to-text" if eyes else "text-generation",
         family=_line_of_gguf(f"{path.stem} {header.name}".lower(), architecture),
         engine="llamacpp",
         parameters=header.parameters,

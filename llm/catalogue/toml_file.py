@@ -9,7 +9,7 @@ from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
 
-from llm.catalogue.entry import ModelEntry, Shape, Source
+from llm.catalogue.entry import ModelEntry, Shape, Source, task_of
 
 
 def read_entries(path: Path, own: bool = False) -> list[ModelEntry]:
@@ -38,14 +38,17 @@ def write_entries(path: Path, entries: Sequence[ModelEntry]) -> None:
 def _entry(table: Mapping[str, Any], path: Path, own: bool) -> ModelEntry:
     try:
         values = dict(table)
+        values["task"] = task_of(values["task"])
         values["sources"] = tuple(_source(source) for source in values.pop("source", ()))
         values["shape"] = Shape(**values.pop("shape", {}))
         values["languages"] = tuple(values.get("languages", ()))
         values["abilities"] = frozenset(values.get("abilities", ("text",)))
         if "path" in values:
             values["path"] = Path(values["path"])
+        if values["task"] is None:
+            raise TypeError(f"unknown task {table['task']!r}")
         return ModelEntry(**values, own=own)
-    except TypeError as error:
+    except (TypeError, KeyError) as error:
         raise ValueError(f"{path}: entry {table.get('id', '(no id)')!r} cannot be read: {error}") from error
 
 

@@ -101,7 +101,7 @@ def estimate(
         return _llamacpp(known, shape, plan, device, exact)
     if entry.engine == "whisper":
         return _whisper(known, plan, path, device)
-    if entry.task == "zero-shot-image":
+    if entry.ranks_captions:
         clip = fp.clip_footprint(known.parameters or known.size_bytes // 4, known.shape)
         return MemoryEstimate(clip.weights_bytes, 0, clip.activation_bytes, "cpu", "float32", 0, path is not None)
     return _transformers(known, shape, plan, device, exact, machine)
@@ -169,7 +169,7 @@ def _auto_precision(parameters: int, device: Where, machine: Hardware) -> str:
 
 def device_for(entry: ModelEntry, plan: LoadPlan, machine: Hardware) -> Where:
     """The device that `auto` stands for: what the engine's build can use of what is there."""
-    if entry.task == "zero-shot-image":
+    if entry.ranks_captions:
         return "cpu"
     if plan.device != "auto":
         return plan.device
@@ -202,7 +202,7 @@ def choices(
     entry: ModelEntry, machine: Hardware, path: Path | None = None, context_tokens: int = 0, given_back_bytes: int = 0
 ) -> list[Choice]:
     """Each precision in which the entry can be loaded, the most exact first, and whether it fits."""
-    if entry.task == "zero-shot-image":
+    if entry.ranks_captions:
         precisions = ["float32"]
     elif entry.engine == "transformers" and not entry.quantisation:
         precisions = ["float32", "bfloat16", "int8", "int4"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from llm.catalogue.entry import ModelEntry
-from llm.catalogue.lookup import entries
+from llm.catalogue.lookup import entries_for
 from llm.machine.hardware import Hardware
 from llm.planning.memory import Choice, choices
 
@@ -18,7 +18,7 @@ def seeing_model(machine: Hardware) -> ModelEntry | None:
     Without a GPU that holds one it is the smallest, as it answers soonest. None: nothing fits.
     """
     # The first generation needs more memory than its successors, for worse answers.
-    seeing = [e for e in entries() if e.task == "vision" and e.sources and e.size_bytes and e.family != "qwen-vl"]
+    seeing = [e for e in entries_for("image-text-to-text") if e.sources and e.size_bytes and e.family != "qwen-vl"]
     seeing.sort(key=lambda entry: entry.size_bytes)
     found = [
         (entry, choice) for entry in seeing for choice in choices(entry, machine, None, CONTEXT_TOKENS) if choice.fit.ok

@@ -52,7 +52,7 @@ def predictions(
     """Every chat and vision model that fits the memory free now, the fastest first."""
     found = []
     for entry in entries:
-        if entry.task not in ("chat", "vision") or not (entry.parameters or entry.size_bytes):
+        if not entry.converses or not (entry.parameters or entry.size_bytes):
             continue
         fitting = [choice for choice in choices(entry, machine, where(entry)) if choice.fit.ok]
         if not fitting:

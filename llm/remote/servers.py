@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from llm.catalogue import lookup
-from llm.catalogue.entry import Ability, ModelEntry, Task
+from llm.catalogue.entry import Ability, ModelEntry, Task, task_of
 from llm.config import config
 from llm.errors import InvalidRequest, RemoteFailed
 
@@ -77,12 +77,12 @@ def forget_server(name: str) -> None:
 
 def entries_of(name: str) -> list[ModelEntry]:
     """The models of one server, as they were when it was last asked."""
-    return [entry for entry in lookup.own_entries() if entry.engine == "openai" and entry.id.startswith(f"{name}/")]
+    return [entry for entry in lookup.own_entries() if entry.is_remote and entry.id.startswith(f"{name}/")]
 
 
 def servers() -> dict[str, str]:
     """Name and address of each server that was added."""
-    return {entry.id.split("/", 1)[0]: entry.base_url for entry in lookup.own_entries() if entry.engine == "openai"}
+    return {entry.id.split("/", 1)[0]: entry.base_url for entry in lookup.own_entries() if entry.is_remote}
 
 
 def key_of(base_url: str) -> str:
@@ -92,9 +92,7 @@ def key_of(base_url: str) -> str:
 def _entry(name: str, base_url: str, row: dict[str, Any]) -> ModelEntry:
     """A Hearth says what its models can; of others the name is all there is, and they say no where they can't."""
     remote_id = str(row["id"])
-    task = row.get("task")
-    if task not in ("chat", "vision", "speech", "embedding"):
-        task = _task_of(remote_id)
+    task = task_of(str(row.get("task"))) or _task_of(remote_id)
     abilities = frozenset(row.get("abilities") or ()) or _abilities_of(task)
     context = row.get("context_tokens") or row.get("max_model_len") or (row.get("meta") or {}).get("n_ctx_train") or 0
     return ModelEntry(
@@ -114,14 +112,14 @@ def _entry(name: str, base_url: str, row: dict[str, Any]) -> ModelEntry:
 def _task_of(remote_id: str) -> Task:
     name = remote_id.lower()
     if "whisper" in name or "transcribe" in name:
-        return "speech"
-    return "embedding" if "embed" in name or re.search(r"\b(bge|e5|gte)\b", name) else "chat"
+        return "automatic-speech-recognition"
+    return "feature-extraction" if "embed" in name or re.search(r"\b(bge|e5|gte)\b", name) else "text-generation"
 
 
 def _abilities_of(task: Task) -> frozenset[Ability]:
     kinds: dict[str, frozenset[Ability]] = {
-        "speech": frozenset({"audio"}),
-        "embedding": frozenset({"embeddings"}),
+        "automatic-speech-recognition": frozenset({"audio"}),
+        "feature-extraction": frozenset({"embeddings"}),
     }
     return kinds.get(task, _ANY)
 

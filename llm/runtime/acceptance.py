@@ -24,7 +24,7 @@ def check_runs(entry: ModelEntry, path: Path | None = None) -> None:
         UnsupportedModel: it doesn't; running the checkpoint's own code is never tried.
         CorruptModel: config.json or the GGUF header cannot be read.
     """
-    if entry.task == "embedding":
+    if entry.embeds_only:
         raise UnsupportedModel(path=entry.name, detail="it only makes vectors of texts, which no engine here does yet")
     path = path or entry.path
     if path is None:
@@ -75,7 +75,7 @@ def with_sampling(entry: ModelEntry) -> ModelEntry:
 
     A local folder says how it wants to be sampled; ChatGLM's and other lines' early repositories don't.
     """
-    if entry.sampling or entry.task not in ("chat", "vision"):
+    if entry.sampling or not entry.converses:
         return entry
     from llm.families.published import sampling_of
 

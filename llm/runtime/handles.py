@@ -86,8 +86,8 @@ def load(
     key = f"{path}|{wanted.device}|{wanted.precision}|{wanted.context_tokens}"
     handles = _handles()
     with handles.lock_of(key):
-        if key not in handles.loaded and entry.engine != "openai":
-            if entry.own or entry.task == "embedding":
+        if key not in handles.loaded and not entry.is_remote:
+            if entry.own or entry.embeds_only:
                 check_runs(entry, path)
             make_room(entry, wanted, path)
         handle = _handle(key, entry, path, wanted, progress or _silent)
@@ -173,7 +173,7 @@ def _handle(key: str, _entry: ModelEntry, _path: Path, _plan: LoadPlan, _progres
     """Loads a model. Only `key` counts for the cache."""
     log.info("Loading %s from %s", _entry.id, _path.name)
     try:
-        module = CLIP_MODULE if _entry.task == "zero-shot-image" else ENGINE_MODULES[_entry.engine]
+        module = CLIP_MODULE if _entry.ranks_captions else ENGINE_MODULES[_entry.engine]
         engine = import_module(module).load(_entry, _path, _plan, _progress)
     except Exception as error:
         if not is_out_of_memory(error):
@@ -188,11 +188,11 @@ def _handle(key: str, _entry: ModelEntry, _path: Path, _plan: LoadPlan, _progres
 
 def _shared(entry: ModelEntry, plan: LoadPlan, engine: Any) -> Any:
     """What everybody sees of an engine's weights."""
-    if entry.task == "zero-shot-image":
+    if entry.ranks_captions:
         return CaptionModel(entry, plan, engine)
     if entry.engine == "whisper":
         return SpeechModel(entry, engine)
-    if entry.engine == "openai":  # another server's model has no weights here, and its own conventions there
+    if entry.is_remote:  # another server's model has no weights here, and its own conventions there
         return engine
     return ChatModel(entry, getattr(engine, "plan", plan), engine)
 

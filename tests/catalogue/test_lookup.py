@@ -112,18 +112,18 @@ def test_a_checkpoint_by_path(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("config", "family", "task"),
     [
-        ({"model_type": "chatglm", "inner_hidden_size": 16384}, "chatglm", "chat"),
+        ({"model_type": "chatglm", "inner_hidden_size": 16384}, "chatglm", "text-generation"),
         (
             {"model_type": "chatglm", "padded_vocab_size": 65024, "_name_or_path": "THUDM/chatglm3-6b"},
             "chatglm3",
-            "chat",
+            "text-generation",
         ),
-        ({"model_type": "chatglm", "padded_vocab_size": 65024}, "chatglm2", "chat"),
-        ({"model_type": "qwen"}, "qwen", "chat"),
-        ({"model_type": "qwen", "visual": {}}, "qwen-vl", "vision"),
-        ({"model_type": "qwen2_5_vl"}, "qwen2-vl", "vision"),
-        ({"model_type": "qwen3", "architectures": ["Qwen3ForCausalLM"]}, "qwen", "chat"),
-        ({"model_type": "clip"}, "clip", "zero-shot-image"),
+        ({"model_type": "chatglm", "padded_vocab_size": 65024}, "chatglm2", "text-generation"),
+        ({"model_type": "qwen"}, "qwen", "text-generation"),
+        ({"model_type": "qwen", "visual": {}}, "qwen-vl", "image-text-to-text"),
+        ({"model_type": "qwen2_5_vl"}, "qwen2-vl", "image-text-to-text"),
+        ({"model_type": "qwen3", "architectures": ["Qwen3ForCausalLM"]}, "qwen", "text-generation"),
+        ({"model_type": "clip"}, "clip", "zero-shot-image-classification"),
     ],
 )
 def test_families_are_recognised(tmp_path: Path, config: dict, family: str, task: str) -> None:
@@ -167,7 +167,7 @@ def test_own_models_are_kept_found_and_forgotten(tmp_path: Path, home: Path) -> 
 
 
 def hub_entry(*sources: Source) -> ModelEntry:
-    return ModelEntry("m", "M", "chat", "llama", "transformers", sources=sources)
+    return ModelEntry("m", "M", "text-generation", "llama", "transformers", sources=sources)
 
 
 def test_what_the_hubs_tools_fetched_is_found(tmp_path: Path) -> None:
@@ -244,3 +244,12 @@ def test_last_use_is_remembered() -> None:
     assert library.last_used("chatglm3-6b") > 0
     library.mark_used("/some/path")
     assert library.last_used("../evil") == 0
+
+
+def test_files_from_before_the_pipeline_tags_are_read(data_folder: Path) -> None:
+    own = '[[model]]\nid = "m"\nname = "M"\ntask = "vision"\nfamily = "x"\nengine = "transformers"\n'
+    (data_folder / "models.toml").write_text(own, encoding="utf-8")
+    assert lookup.find("m").task == "image-text-to-text"
+    (data_folder / "models.toml").write_text(own.replace("vision", "sculpture"), encoding="utf-8")
+    with pytest.raises(ValueError, match="sculpture"):
+        lookup.own_entries()

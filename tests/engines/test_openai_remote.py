@@ -235,7 +235,7 @@ def test_calls_that_come_in_pieces(scripted: Callable[[Script], Server], own_hom
     from llm.plan import LoadPlan
     from llm.remote.chat import RemoteModel
 
-    entry = ModelEntry("r/m", "m", "chat", "remote", "openai", base_url="http://x", remote_id="m")
+    entry = ModelEntry("r/m", "m", "text-generation", "remote", "openai", base_url="http://x", remote_id="m")
     found = list(RemoteModel(entry, LoadPlan(), scripted(script)).stream([llm.user("x")], SHORT))
     calls = [event.call for event in found if isinstance(event, ToolCallReady)]
     assert [(call.id, call.name, call.arguments) for call in calls] == [("a", "look", '{"x": 1}'), ("b", "go", "{}")]

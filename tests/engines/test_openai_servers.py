@@ -76,7 +76,7 @@ def only(entries: list[ModelEntry], task: str) -> ModelEntry:
 
 def test_a_picture_reaches_the_other_server(hearth: Served, checkpoints: Path, data_folder: Path) -> None:
     """The answer over there is the one that the same weights give here, and another picture gets another."""
-    entry = only(add_server("other", f"{hearth.url}/v1"), "vision")
+    entry = only(add_server("other", f"{hearth.url}/v1"), "image-text-to-text")
     assert "image" in entry.abilities
     there, here = llm.load(entry.id), llm.load(str(checkpoints / "sees"))
     answers = []
@@ -92,7 +92,7 @@ def test_a_picture_reaches_the_other_server(hearth: Served, checkpoints: Path, d
 
 
 def test_the_other_server_says_what_its_engine_cannot(hearth: Served, data_folder: Path) -> None:
-    entry = only(add_server("other", f"{hearth.url}/v1"), "vision")
+    entry = only(add_server("other", f"{hearth.url}/v1"), "image-text-to-text")
     with pytest.raises(InvalidRequest, match="transformers, which cannot hold answers to a JSON schema"):
         said(llm.load(entry.id), "x", settings=GenerationSettings(json_schema={"type": "object"}))
 
@@ -103,7 +103,7 @@ def test_a_recording_is_transcribed_by_the_other_server(
     data_folder: Path,
     tmp_path: Path,
 ) -> None:
-    model: Any = llm.load(only(add_server("other", f"{hearth.url}/v1"), "speech").id)
+    model: Any = llm.load(only(add_server("other", f"{hearth.url}/v1"), "automatic-speech-recognition").id)
     begun, *segments, end = list(model.transcribe(spoken, SpeechOptions(language="en")))
     assert isinstance(begun, SpeechStarted) and begun.language == "en" and isinstance(end, SpeechFinished)
     assert all(isinstance(row, Segment) and row.end_s > row.start_s for row in segments)

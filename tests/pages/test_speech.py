@@ -56,7 +56,7 @@ def recorder(data_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Recorder:
     folder.mkdir()
     for name in ("model.bin", "config.json", "vocabulary.txt"):
         (folder / name).write_text("{}")
-    entry = ModelEntry("mine", "Mine", "speech", "whisper", "whisper", path=folder)
+    entry = ModelEntry("mine", "Mine", "automatic-speech-recognition", "whisper", "whisper", path=folder)
     write_entries(data_folder / "models.toml", [entry])
     model = Recorder(entry)
     monkeypatch.setattr(handles, "load", lambda *_: model)

@@ -72,5 +72,5 @@ class ScriptedEngine:
 
 def scripted_model(**values: object) -> tuple[ChatModel, ScriptedEngine]:
     engine = ScriptedEngine(**values)  # type: ignore[arg-type]
-    entry = ModelEntry("scripted", "Scripted", "chat", "template", "llamacpp")
+    entry = ModelEntry("scripted", "Scripted", "text-generation", "template", "llamacpp")
     return ChatModel(entry, LoadPlan(), engine), engine

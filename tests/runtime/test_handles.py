@@ -51,7 +51,9 @@ def entry(tmp_path):
     def make(name: str) -> ModelEntry:
         path = tmp_path / f"{name}.gguf"
         path.write_bytes(EMPTY_GGUF)
-        return ModelEntry(name, name, "chat", "template", "llamacpp", size_bytes=1000, file=path.name, path=path)
+        return ModelEntry(
+            name, name, "text-generation", "template", "llamacpp", size_bytes=1000, file=path.name, path=path
+        )
 
     return make
 

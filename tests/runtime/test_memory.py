@@ -21,7 +21,7 @@ from llm.planning.out_of_memory import check_fits, is_out_of_memory, out_of_memo
 
 GB = 10**9
 QWEN_7B = ModelEntry(
-    id="q", name="Qwen2.5 7B", task="chat", family="qwen", engine="transformers", parameters=7_615_616_512,
+    id="q", name="Qwen2.5 7B", task="text-generation", family="qwen", engine="transformers", parameters=7_615_616_512,
     size_bytes=15_231_233_024, context_tokens=32768, shape=Shape(28, 3584, 28, 4, 128, 18944, 152064),
 )  # fmt: skip
 

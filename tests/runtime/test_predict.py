@@ -33,7 +33,7 @@ def test_only_what_fits_is_listed_the_fastest_first() -> None:
     assert rows
     assert all(row.needed_bytes < hardware().ram_total_bytes for row in rows)
     assert [row.tokens_per_s for row in rows] == sorted((row.tokens_per_s for row in rows), reverse=True)
-    assert {row.entry.task for row in rows} <= {"chat", "vision"}
+    assert {row.entry.task for row in rows} <= {"text-generation", "image-text-to-text"}
     tiny = replace(hardware(), ram_free_bytes=0)
     assert predictions(entries(), LAPTOP, tiny) == []
 

@@ -20,7 +20,7 @@ def fits_in(entry: ModelEntry, ram_gb: float, gpu_gb: float = 0) -> dict[str, st
 
 def test_without_a_gpu_a_small_one_is_offered() -> None:
     found = seeing_model(machine(32))
-    assert found is not None and found.task == "vision" and found.sources
+    assert found is not None and found.task == "image-text-to-text" and found.sources
     assert found.size_bytes < 5 * 10**9 and "bfloat16" in fits_in(found, 32)
 
 

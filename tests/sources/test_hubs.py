@@ -51,7 +51,7 @@ def model_at(hub: Hub, kind: SourceKind, size: int = 3_000_000) -> ModelEntry:
         "onnx/model.onnx": b"another copy",
     }
     return ModelEntry(
-        id="hub-model", name="Hub model", task="chat", family="llama", engine="transformers",
+        id="hub-model", name="Hub model", task="text-generation", family="llama", engine="transformers",
         size_bytes=size, sources=(Source(kind, repo=hub.repo),),
     )  # fmt: skip
 

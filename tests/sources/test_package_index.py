@@ -42,7 +42,7 @@ def model_in(index: Index, size: int = 300_000, parts: int = PARTS) -> ModelEntr
         sha256={"model.gguf": sha256(b"".join(bodies)).hexdigest()},
     )
     return ModelEntry(
-        id="parted", name="Parted", task="chat", family="x", engine="llamacpp", size_bytes=size * parts,
+        id="parted", name="Parted", task="text-generation", family="x", engine="llamacpp", size_bytes=size * parts,
         sources=(source,), file="model.gguf",
     )  # fmt: skip
 

@@ -26,7 +26,7 @@ class Scripted:
     script: list[Any]
     step: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(10**6))
     entry: ModelEntry = field(
-        default_factory=lambda: ModelEntry("scripted", "Scripted", "speech", "whisper", "whisper")
+        default_factory=lambda: ModelEntry("scripted", "Scripted", "automatic-speech-recognition", "whisper", "whisper")
     )
     runtime: str = "ctranslate2"
 

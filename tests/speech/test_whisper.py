@@ -24,7 +24,7 @@ from llm.speech.segments import Segment, SpeechFinished, SpeechProgress, SpeechS
 from llm.speech.transcriber import Recording
 from tests.speech import samples
 
-ENTRY = ModelEntry("mine", "Mine", "speech", "whisper", "whisper")
+ENTRY = ModelEntry("mine", "Mine", "automatic-speech-recognition", "whisper", "whisper")
 
 
 def write_wav(path: Path, samples_int16: np.ndarray) -> Path:
@@ -230,7 +230,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory, whisper_folder: Path) -
 
 def test_a_transformers_checkpoint_is_converted_once(checkpoint: Path, home: Path, two_cities: Path):
     stages: list[str] = []
-    assert (find(checkpoint).engine, find(checkpoint).task) == ("whisper", "speech")
+    assert (find(checkpoint).engine, find(checkpoint).task) == ("whisper", "automatic-speech-recognition")
     plan = LoadPlan(device="cpu")
     model = SpeechModel(ENTRY, load(ENTRY, checkpoint, plan, lambda stage, *_: stages.append(stage)))
     assert model.runtime == "ctranslate2"

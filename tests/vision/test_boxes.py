@@ -68,7 +68,7 @@ def folder_entry(folder: Path, model_type: str) -> ModelEntry:
     (folder / "model.safetensors").write_bytes((2).to_bytes(8, "little") + b"{}")
     values = {"patch_size": 16, "merge_size": 2, "size": {"shortest_edge": 65536, "longest_edge": 16777216}}
     (folder / "preprocessor_config.json").write_text(json.dumps(values))
-    return ModelEntry(str(folder), "mine", "vision", "qwen2-vl", "transformers", path=folder)
+    return ModelEntry(str(folder), "mine", "image-text-to-text", "qwen2-vl", "transformers", path=folder)
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,7 @@ def test_the_convention_follows_the_model(tmp_path: Path, model_type: str, conve
 
 
 def test_convention_by_catalogue_name() -> None:
-    entry = ModelEntry("qwen2.5-vl-3b-instruct", "Qwen2.5-VL 3B", "vision", "qwen2-vl", "transformers")
+    entry = ModelEntry("qwen2.5-vl-3b-instruct", "Qwen2.5-VL 3B", "image-text-to-text", "qwen2-vl", "transformers")
     assert convention_of(entry) == "pixels"
 
 

@@ -62,7 +62,7 @@ def red() -> ImagePart:
 def test_ranking_is_transformers_own(kind: str, tmp_path: Path) -> None:
     folder = tiny_clip(kind, tmp_path)
     entry = find(folder)
-    assert entry.task == "zero-shot-image"
+    assert entry.task == "zero-shot-image-classification"
     model = load(entry, folder, LoadPlan(), lambda *_: None)
     ranked = model.rank(red(), CAPTIONS)
     cls = CLIPModel if kind == "clip" else ChineseCLIPModel

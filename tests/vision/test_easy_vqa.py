@@ -22,7 +22,7 @@ RIGHT_AT_LEAST = 0.9
 def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     place: Path = MODEL if request.param == "transformers" else to_gguf(MODEL, tmp_path_factory.mktemp("gguf"))[0]
     handle = llm.load(place)
-    assert handle.entry.engine == request.param and handle.entry.task == "vision"
+    assert handle.entry.engine == request.param and handle.entry.task == "image-text-to-text"
     yield handle
     for row in handles.loaded():
         handles.unload(row.key)

@@ -25,7 +25,7 @@ def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     line = LINES[request.param]
     folder = tiny_line(request.param, tmp_path_factory.mktemp(request.param))
     entry = find(folder)
-    assert entry.task == "vision" and "image" in entry.abilities
+    assert entry.task == "image-text-to-text" and "image" in entry.abilities
     engine = load(entry, folder, LoadPlan("cpu", "float32"), lambda *_: None)
     yield ChatModel(entry, engine.plan, engine), Published(line.processor, folder, line.template, **line.values)
     engine.close()

@@ -136,12 +136,12 @@ def test_raw_prompts_go_on(model: Any) -> None:
 
 def test_an_entry_is_found_with_its_tower_and_kept_by_it(files: tuple[Path, Path], tmp_path: Path) -> None:
     entry = find(files[0])
-    assert entry.task == "vision" and entry.engine == "llamacpp" and "image" in entry.abilities
+    assert entry.task == "image-text-to-text" and entry.engine == "llamacpp" and "image" in entry.abilities
     assert entry.family == "qwen2-vl" and entry.mmproj == files[1].name
     assert entry.size_bytes == sum(file.stat().st_size for file in files)
     alone = tmp_path / files[0].name
     shutil.copy(files[0], alone)
-    assert find(alone).task == "chat" and find(alone).abilities == {"text"}
+    assert find(alone).task == "text-generation" and find(alone).abilities == {"text"}
 
 
 def test_towers_of_other_models_are_passed_over(files: tuple[Path, Path], tmp_path: Path) -> None:
@@ -149,11 +149,13 @@ def test_towers_of_other_models_are_passed_over(files: tuple[Path, Path], tmp_pa
     shutil.copy(files[0], words)
     _tower(tmp_path / "mmproj-a-wide.gguf", 4096)
     (tmp_path / "mmproj-damaged.gguf").write_bytes(b"GGUF")
-    assert find(words).task == "chat"
+    assert find(words).task == "text-generation"
     for name in ("mmproj-tiny-f16.gguf", "mmproj-other-f16.gguf"):
         shutil.copy(files[1], tmp_path / name)
     assert find(words).mmproj == "mmproj-tiny-f16.gguf"
-    chosen = ModelEntry("x", "x", "vision", "qwen2-vl", "llamacpp", mmproj=str(tmp_path / "mmproj-other-f16.gguf"))
+    chosen = ModelEntry(
+        "x", "x", "image-text-to-text", "qwen2-vl", "llamacpp", mmproj=str(tmp_path / "mmproj-other-f16.gguf")
+    )
     assert mmproj_of(chosen, words) == tmp_path / "mmproj-other-f16.gguf"
     (tmp_path / "mmproj-other-f16.gguf").unlink()
     with pytest.raises(CorruptModel, match="mmproj-other"):
@@ -165,7 +167,9 @@ def test_a_tower_can_be_chosen_from_anywhere(files: tuple[Path, Path], tmp_path:
     words = Path(shutil.copy(files[0], tmp_path / "words"))
     eyes = Path(shutil.copy(files[1], tmp_path / "eyes.gguf"))
     entry = with_mmproj(find(words), eyes)
-    assert entry.task == "vision" and "image" in entry.abilities and mmproj_of(entry, words) == eyes.resolve()
+    assert (
+        entry.task == "image-text-to-text" and "image" in entry.abilities and mmproj_of(entry, words) == eyes.resolve()
+    )
     _tower(tmp_path / "wide.gguf", 4096)
     for wrong in (tmp_path / "wide.gguf", words):
         with pytest.raises(UnsupportedModel):
@@ -185,7 +189,7 @@ def test_a_damaged_tower_is_named(files: tuple[Path, Path], tmp_path: Path) -> N
     words, eyes = (Path(shutil.copy(file, tmp_path)) for file in files)
     eyes.write_bytes(files[1].read_bytes()[:-4000])
     with pytest.raises(CorruptModel, match=eyes.name):
-        llm.load(ModelEntry("x", "x", "vision", "qwen2-vl", "llamacpp", path=words, mmproj=eyes.name))
+        llm.load(ModelEntry("x", "x", "image-text-to-text", "qwen2-vl", "llamacpp", path=words, mmproj=eyes.name))
 
 
 def test_a_gguf_without_eyes_takes_no_pictures(files: tuple[Path, Path], tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from llm.catalogue.lookup import READER, entries
+from llm.catalogue.lookup import READER, entries_for
 from llm.errors import ModelError
 from llm.store import Conversation
 from ui.shared.i18n import explain, t
@@ -15,7 +15,7 @@ SHOWN = 30
 
 def with_pictures(conversation: Conversation) -> bool:
     """Whether it belongs to the Image page: its model sees, or is given what a reader found."""
-    seeing = {entry.id for entry in entries() if entry.task == "vision"}
+    seeing = {entry.id for entry in entries_for("image-text-to-text")}
     return conversation.model.startswith(READER) or conversation.model in seeing
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from llm.catalogue.lookup import entries, where
+from llm.catalogue.lookup import entries_for, where
 from llm.errors import ModelError
 from llm.vision.picture import EXTENSIONS, MAX_BYTES, take_in
 from ui.shared.i18n import explain, t
@@ -13,7 +13,7 @@ from ui.shared.i18n import explain, t
 def captions() -> None:
     """Draws the form and, once asked, the ranking."""
     st.caption(t("image.captions_intro"))
-    here = {entry.id: entry for entry in entries() if entry.task == "zero-shot-image" and where(entry)}
+    here = {entry.id: entry for entry in entries_for("zero-shot-image-classification") if where(entry)}
     if not here:
         st.info(t("image.captions_none"), icon=":material/info:")
         if st.button(t("image.get_vision"), icon=":material/deployed_code:", key="image_get_clip"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from llm.catalogue.entry import ModelEntry
-from llm.catalogue.lookup import READER, entries, find, reader_entry, where
+from llm.catalogue.lookup import READER, entries_for, find, reader_entry, where
 from llm.errors import ModelError
 from llm.machine.hardware import hardware
 from llm.planning.recommendation import seeing_model
@@ -45,7 +45,7 @@ def choose_model(current: str) -> ModelEntry | None:
 
 def _seeing(current: str) -> list[ModelEntry]:
     """Models that see, those that are here first; also one of the conversation's that is a path."""
-    found = sorted((e for e in entries() if e.task == "vision"), key=lambda e: (where(e) is None, e.size_bytes))
+    found = sorted(entries_for("image-text-to-text"), key=lambda e: (where(e) is None, e.size_bytes))
     if current and not current.startswith(READER) and all(entry.id != current for entry in found):
         try:
             own = find(current)
@@ -65,7 +65,7 @@ def _default(current: str, known: dict[str, ModelEntry]) -> str:
 
 
 def _reader(current: str) -> ModelEntry | None:
-    chat = pick_model("chat", current.removeprefix(READER), key=f"image_chat_{current}")
+    chat = pick_model("text-generation", current.removeprefix(READER), key=f"image_chat_{current}")
     with st.container(border=True, key="image_reader_note"):
         st.markdown(t("image.reader_note"))
         _offer_seeing()

@@ -84,7 +84,7 @@ def _start(model_id: str, kind: SourceKind) -> None:
 
 def _load(entry: ModelEntry, needs: Needs) -> None:
     """Loads with a chosen precision and context; a loaded one can be loaded again with another."""
-    if entry.task == "embedding":
+    if entry.embeds_only:
         st.caption(t("models.not_run_yet"))
         return
     precisions = [choice.plan.precision for choice in needs.found] or ["auto"]
@@ -98,7 +98,7 @@ def _load(entry: ModelEntry, needs: Needs) -> None:
         key=f"precision_{entry.id}",
     )
     context = 0
-    if entry.task in ("chat", "vision"):
+    if entry.converses:
         context = right.number_input(
             t("models.context_tokens"),
             min_value=0,

@@ -5,8 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from llm.catalogue.entry import ModelEntry, Task
-from llm.catalogue.lookup import entries, where
-from llm.config import config
+from llm.catalogue.lookup import entries_for, starter_id, where
 from llm.sources import jobs
 from ui.shared.download import begin_download, download_progress
 from ui.shared.i18n import t
@@ -15,8 +14,8 @@ from ui.shared.units import readable_bytes
 
 def default_model(task: Task) -> ModelEntry | None:
     """The model to begin with: the starter when it is here, else any that is here, else the starter all the same."""
-    starter = config().starter_chat if task == "chat" else config().starter_speech
-    known = [entry for entry in entries() if entry.task == task]
+    starter = starter_id(task)
+    known = entries_for(task)
     here = [entry for entry in known if where(entry)]
     return next((e for e in [*here, *known] if e.id == starter), None) if not here else _preferred(here, starter)
 
@@ -27,7 +26,7 @@ def _preferred(here: list[ModelEntry], starter: str) -> ModelEntry:
 
 def pick_model(task: Task, current: str, key: str) -> ModelEntry | None:
     """A select box over the models of a task. None: there is none."""
-    known = sorted((e for e in entries() if e.task == task), key=lambda e: (where(e) is None, e.size_bytes))
+    known = sorted(entries_for(task), key=lambda e: (where(e) is None, e.size_bytes))
     if not known:
         return None
     ids = [entry.id for entry in known]

@@ -5,8 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from llm.catalogue.entry import Task
-from llm.catalogue.lookup import entries, where
-from llm.config import config
+from llm.catalogue.lookup import entries, entries_for, starter_id, where
 from llm.sources import jobs
 from ui.shared.download import download_progress
 from ui.shared.i18n import t
@@ -15,10 +14,9 @@ from ui.shared.units import readable_bytes
 
 def fetch_starter(task: Task) -> bool:
     """Begins the starter's download when no model of the task is here, and shows how far it is. Whether it did."""
-    if any(where(entry) for entry in entries() if entry.task == task):
+    if any(where(entry) for entry in entries_for(task)):
         return False
-    starter_id = config().starter_chat if task == "chat" else config().starter_speech
-    entry = next((entry for entry in entries() if entry.id == starter_id), None)
+    entry = next((entry for entry in entries() if entry.id == starter_id(task)), None)
     if entry is None:
         st.warning(t("starter.none"))
         return False
