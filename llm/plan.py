@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-Device: TypeAlias = Literal["auto", "cpu", "cuda", "mps"]
+DeviceKind: TypeAlias = Literal["cpu", "cuda", "mps"]
+Device: TypeAlias = Literal["auto"] | DeviceKind
 Precision: TypeAlias = Literal["auto", "float32", "bfloat16", "float16", "int8", "int4", "file"]
 
 

@@ -46,7 +46,7 @@ def page() -> None:
         return
     entry = _header(conversation if mode == "ask" else None, asking=mode == "ask")
     # Whoever has a model that sees needs no chat model for it.
-    fetching = (entry is None or entry.engine == "reader") and fetch_starter("text-generation")
+    fetching = (entry is None or entry.is_reader) and fetch_starter("text-generation")
     if mode == "table":
         from ui.image.table import table
 

@@ -8,6 +8,7 @@ import streamlit as st
 
 from llm.catalogue.entry import ModelEntry
 from llm.catalogue.lookup import where
+from llm.runtime.protocols import Transcriber
 from llm.speech.options import SpeechOptions
 from ui.shared.i18n import t, words
 from ui.shared.model_picker import offer_download, pick_model
@@ -92,10 +93,10 @@ def result(item: Any, transcription: Any, busy: bool) -> None:
         speech_editor.editor(item, transcription, retry)
 
 
-def open_model(entry: ModelEntry) -> Any:
-    from llm.runtime.handles import load
+def open_model(entry: ModelEntry) -> Transcriber:
+    from llm.runtime.handles import transcriber
 
-    return load(entry)
+    return transcriber(entry)
 
 
 main()

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Depends, File, Form, Request, UploadFile
 from starlette.responses import PlainTextResponse, Response
 
 from llm.api.answers import streamed
-from llm.api.models import check_task, entry_of
+from llm.api.models import entry_of
 from llm.api.work import Work, result
 from llm.cancel import Cancel
 from llm.config import config
@@ -82,8 +82,7 @@ def router() -> APIRouter:
 
 def _events(request: Request, asked: Asked, options: SpeechOptions, cancel: Cancel) -> Iterator[SpeechEvent]:
     entry = entry_of(asked.model, request)
-    check_task(entry, entry.task == "automatic-speech-recognition", "a recording")
-    model: Any = handles.load(entry)
+    model = handles.transcriber(entry)
     if options.language and model.languages and options.language not in model.languages:
         raise InvalidRequest(detail=f"{entry.id} does not know the language {options.language!r}", param="language")
     try:

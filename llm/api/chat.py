@@ -13,14 +13,15 @@ from starlette.responses import Response
 
 from llm.api import conversion
 from llm.api.answers import Answer, Heading, streamed, usage_of, watched, whole
-from llm.api.models import check_task, entry_of
+from llm.api.models import entry_of
 from llm.api.schemas import ChatRequest
 from llm.api.work import Work, result
 from llm.cancel import Cancel
-from llm.errors import InvalidRequest, UnsupportedContent
+from llm.errors import InvalidRequest
 from llm.events import Event, Finished, TextDelta, ThinkingDelta, Token, ToolCallReady
 from llm.messages import ToolCallPart
 from llm.runtime import handles
+from llm.runtime.protocols import ChatModel
 
 
 def router() -> APIRouter:
@@ -50,12 +51,12 @@ def _events(body: ChatRequest, request: Request, cancel: Cancel) -> Iterator[Eve
         InvalidRequest, UnsupportedContent, and whatever `llm.load` and the model raise.
     """
     entry = entry_of(body.model, request)
-    check_task(entry, entry.converses, "a conversation")
-    if conversion.has_pictures(body.messages) and "image" not in entry.abilities:  # before any is fetched
-        raise UnsupportedContent(model=entry.id, content="images", accepted=", ".join(sorted(entry.abilities)))
+    handles.require(entry, entry.converses, "a conversation")
+    # Before any is fetched.
+    handles.require(entry, not conversion.has_pictures(body.messages) or "image" in entry.abilities, "images")
     messages = conversion.messages(body.messages)
     tools = conversion.tools(body)
-    model: Any = handles.load(entry)
+    model = handles.chat(entry)
     try:
         settings = conversion.settings(body, entry, model.context_tokens)
         settings = replace(
@@ -66,16 +67,15 @@ def _events(body: ChatRequest, request: Request, cancel: Cancel) -> Iterator[Eve
         )
     except ValueError as error:
         raise InvalidRequest(detail=str(error)) from error
-    if tools and not model.takes_tools:
-        raise UnsupportedContent(model=entry.id, content="tools", accepted=", ".join(sorted(entry.abilities)))
+    handles.require(entry, not tools or model.takes_tools, "tools")
     forced = bool(tools) and body.tool_choice not in (None, "auto")
     if forced:
         settings = replace(settings, json_schema=conversion.call_schema(tools))
     if settings.json_schema is not None:
         _check_can_constrain(model, "tool_choice" if forced else "response_format")
         _check_schema(settings.json_schema, "tools" if forced else "response_format")
-    answered = model.stream(messages, settings, cancel, tools or None, keep_all=True)
-    answered = watched(answered, entry, request, cancel)
+    written = model.stream(messages, settings, cancel, tools or None, keep_all=True)
+    answered = watched(written, entry, request, cancel)
     if settings.json_schema is not None:
         answered = _held_to(settings.json_schema, answered)
     yield from _as_call(answered) if forced else _with_ids(answered)
@@ -94,7 +94,7 @@ def _thinking(body: ChatRequest) -> bool | None:
     return body.thinking
 
 
-def _check_can_constrain(model: Any, param: str) -> None:
+def _check_can_constrain(model: ChatModel, param: str) -> None:
     """
     Raises:
         InvalidRequest: the model's engine cannot hold answers to a schema.

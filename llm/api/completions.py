@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from llm.api import conversion
 from llm.api.answers import Heading, streamed, usage_of, watched, whole
-from llm.api.models import check_task, entry_of
+from llm.api.models import entry_of
 from llm.api.schemas import CompletionRequest
 from llm.api.work import Work, result
 from llm.cancel import Cancel
@@ -65,9 +65,8 @@ def _prompt(body: CompletionRequest) -> str | list[int]:
 
 def _events(body: CompletionRequest, request: Request, cancel: Cancel) -> Iterator[Event]:
     entry = entry_of(body.model, request)
-    check_task(entry, entry.converses, "a prompt")
-    model: Any = handles.load(entry)
-    if not hasattr(model, "complete"):
+    model = handles.chat(entry)
+    if not model.can_complete:
         raise UnsupportedContent(model=entry.id, content="a raw prompt", accepted="conversations")
     try:
         settings = conversion.settings(body, entry, DEFAULT_TOKENS)

@@ -12,7 +12,7 @@ from llm.api.models import entry_of
 from llm.api.schemas import EmbeddingRequest
 from llm.api.work import result
 from llm.cancel import Cancel
-from llm.errors import InvalidRequest, UnsupportedContent
+from llm.errors import InvalidRequest
 from llm.runtime import handles
 
 
@@ -37,11 +37,7 @@ def _vectors(body: EmbeddingRequest, request: Request, cancel: Cancel) -> tuple[
     entry = entry_of(body.model, request)
     given: Any = body.input
     inputs = [given] if isinstance(given, str) or isinstance(given[0], int) else given
-    model: Any = handles.load(entry)
-    if not getattr(model, "can_embed", False):
-        raise UnsupportedContent(
-            model=entry.id, content="texts for embedding", accepted=", ".join(sorted(entry.abilities))
-        )
+    model = handles.embedder(entry)
     vectors, tokens = model.embed(inputs, cancel)
     if body.dimensions is not None and body.dimensions != len(vectors[0]):
         raise InvalidRequest(detail=f"its vectors have {len(vectors[0])} dimensions", param="dimensions")

@@ -9,7 +9,7 @@ from starlette.concurrency import run_in_threadpool
 
 from llm.catalogue.entry import ModelEntry
 from llm.catalogue.lookup import READER, entries, find, installed, near, where
-from llm.errors import UnknownModel, UnsupportedContent
+from llm.errors import UnknownModel
 
 
 def router() -> APIRouter:
@@ -56,12 +56,3 @@ def entry_of(model: str, request: Request) -> ModelEntry:
     if not request.scope["state"]["local"] and not any(entry.id == reading for entry in entries()):
         raise UnknownModel(model=model, known=near(model))
     return find(model)
-
-
-def check_task(entry: ModelEntry, fits: bool, wanted: str) -> None:
-    """
-    Raises:
-        UnsupportedContent: the model is of another kind.
-    """
-    if not fits:
-        raise UnsupportedContent(model=entry.id, content=wanted, accepted=", ".join(sorted(entry.abilities)))

@@ -116,9 +116,24 @@ class ModelEntry:
         return self.task == "feature-extraction"
 
     @property
+    def transcribes(self) -> bool:
+        """Whether it writes recordings down."""
+        return self.task == "automatic-speech-recognition"
+
+    @property
     def ranks_captions(self) -> bool:
         """Whether it tells which caption fits a picture."""
         return self.task == "zero-shot-image-classification"
+
+    @property
+    def is_reader(self) -> bool:
+        """Whether it is a chat model that gets the text of pictures to read."""
+        return self.engine == "reader"
+
+    @property
+    def is_gguf(self) -> bool:
+        """Whether it is a .gguf file, with its precision fixed and perhaps a vision tower beside it."""
+        return self.engine == "llamacpp"
 
     @property
     def is_remote(self) -> bool:

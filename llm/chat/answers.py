@@ -24,7 +24,7 @@ from llm.messages import Message, Part, TextPart, ThinkingPart, system
 from llm.plan import LoadPlan
 from llm.prompt import Prompt
 from llm.runtime import handles
-from llm.runtime.protocols import LoadedModel
+from llm.runtime.protocols import ChatModel
 from llm.settings import GenerationSettings
 from llm.sources import jobs
 from llm.store import Meta, Store, Trace
@@ -109,7 +109,7 @@ class Answer:
     def _write(self) -> None:
         model = self._model()
         saved_at = time.monotonic()
-        with closing(model.stream(self._messages(), self._request.settings, self._cancel)) as events:  # type: ignore[type-var]
+        with closing(model.stream(self._messages(), self._request.settings, self._cancel)) as events:
             for event in events:
                 self._take(event)
                 if time.monotonic() - saved_at >= SAVE_EVERY_S:
@@ -122,12 +122,12 @@ class Answer:
         said = [message for message in path if message.parts]
         return [system(conversation.system_prompt), *said] if conversation.system_prompt.strip() else said
 
-    def _model(self) -> LoadedModel:
+    def _model(self) -> ChatModel:
         """The handle, after waiting for its download where one is under way, and for its loading."""
         entry = find(self._request.model)
         if where(entry) is None:
             self._await_download(entry)
-        return handles.load(entry, self._request.plan, lambda stage, done, total: self._take(Progress("load")))
+        return handles.chat(entry, self._request.plan, lambda stage, done, total: self._take(Progress("load")))
 
     def _await_download(self, entry: ModelEntry) -> None:
         while True:

@@ -83,7 +83,7 @@ def ask(
 
     piped = "" if sys.stdin is None or sys.stdin.isatty() else sys.stdin.read()
     words = "\n\n".join(text for text in (piped.strip(), question.strip()) if text)
-    handle = terminal.load(model or config().starter_chat)
+    handle = terminal.chat_model(model or config().starter_chat)
     settings = terminal.settings(handle, max_length=max_tokens, temperature=temperature, seed=seed)
     messages = [*terminal.opening(system), terminal.question(words, image)]
     answer = terminal.answer(handle, messages, settings, show=not as_json)
@@ -105,7 +105,7 @@ def chat(
     from llm.cli import chat as terminal_chat
     from llm.cli import terminal
 
-    handle = terminal.load(model or config().starter_chat)
+    handle = terminal.chat_model(model or config().starter_chat)
     settings = terminal.settings(handle, max_length=max_tokens, temperature=temperature, seed=None)
     terminal_chat.Talk(handle, settings, system).run()
 
@@ -127,7 +127,7 @@ def transcribe(
     from llm.cli import terminal
 
     write = terminal_speech.format_of(to)
-    handle = terminal.load(model or config().starter_speech)
+    handle = terminal.transcriber(model or config().starter_speech)
     failed, written = 0, set()
     for file in files:
         try:

@@ -18,6 +18,7 @@ from llm.cli import terminal
 from llm.config import config
 from llm.errors import Cancelled, ModelError
 from llm.messages import Message, assistant
+from llm.runtime.protocols import ChatModel
 from llm.settings import GenerationSettings
 
 notes = Console(stderr=True)
@@ -34,7 +35,7 @@ _MARKS = '"""'
 class Talk:
     """The conversation so far, and the loop that reads and answers."""
 
-    def __init__(self, handle: Any, settings: GenerationSettings, system: str) -> None:
+    def __init__(self, handle: ChatModel, settings: GenerationSettings, system: str) -> None:
         self._handle = handle
         self._settings = settings
         self._system = system

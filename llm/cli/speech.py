@@ -6,13 +6,12 @@ import time
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import typer
 from rich.progress import Progress, TextColumn, TimeRemainingColumn
 
 from llm.cli.terminal import notes
-from llm.errors import UnsupportedContent
+from llm.runtime.protocols import Transcriber
 from llm.speech import exports
 from llm.speech.options import SpeechOptions
 from llm.speech.segments import Segment, SpeechFinished, SpeechProgress, SpeechStarted, Transcription
@@ -33,16 +32,12 @@ def format_of(name: str) -> Callable[[Transcription], str]:
     return FORMATS[name]
 
 
-def transcription(handle: Any, file: Path, language: str, translate: bool) -> Transcription:
+def transcription(handle: Transcriber, file: Path, language: str, translate: bool) -> Transcription:
     """A whole recording's text, with a bar on standard error.
 
     Raises:
-        UnsupportedContent: the model is none for speech.
         ModelError: the file cannot be read, or nobody speaks.
     """
-    if not hasattr(handle, "transcribe"):
-        accepted = ", ".join(sorted(handle.entry.abilities))
-        raise UnsupportedContent(model=handle.entry.id, content="a recording", accepted=accepted)
     options = SpeechOptions(language=language or None, task="translate" if translate else "transcribe")
     segments: list[Segment] = []
     started = SpeechStarted("", 0.0, None, "", "")

@@ -14,9 +14,10 @@ from rich.console import Console
 
 import llm
 from llm.cancel import Cancel
-from llm.errors import UnsupportedContent
 from llm.events import Finished, TextDelta, ThinkingDelta
 from llm.messages import Message, Part, TextPart
+from llm.runtime import handles
+from llm.runtime.protocols import ChatModel, Transcriber
 from llm.settings import GenerationSettings
 
 notes = Console(stderr=True)
@@ -44,17 +45,24 @@ class Reply:
         return values
 
 
-def load(model: str) -> Any:
-    """The model's handle, with a sign of life while it loads."""
+def chat_model(model: str) -> ChatModel:
+    """The handle of a model that answers messages, with a sign of life while it loads.
+
+    Raises:
+        UnsupportedContent: it is of another kind.
+    """
     with notes.status(f"Loading {model} ..."):
-        return llm.load(model)
+        return handles.chat(model)
 
 
-def settings(handle: Any, **values: Any) -> GenerationSettings:
+def transcriber(model: str) -> Transcriber:
+    """As `chat_model`, of a model that writes recordings down."""
+    with notes.status(f"Loading {model} ..."):
+        return handles.transcriber(model)
+
+
+def settings(handle: ChatModel, **values: Any) -> GenerationSettings:
     """The model's published defaults and what the command line says. None is not said."""
-    if not hasattr(handle, "stream"):
-        accepted = ", ".join(sorted(handle.entry.abilities))
-        raise UnsupportedContent(model=handle.entry.id, content="a conversation", accepted=accepted)
     given = {name: value for name, value in values.items() if value is not None}
     return GenerationSettings().with_values({**handle.entry.sampling, **given})
 
@@ -77,7 +85,7 @@ def question(words: str, images: Sequence[Path] = ()) -> Message:
 
 
 def answer(
-    handle: Any,
+    handle: ChatModel,
     messages: Sequence[Message],
     how: GenerationSettings,
     show: bool,

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+Key = TypeVar("Key")
+"""What names a handle: eviction only hands it back."""
 
 
 @dataclass(frozen=True, slots=True)
-class Holding:
+class Holding(Generic[Key]):
     """A loaded model as planning sees it: bytes by device ("cpu", "cuda:0"), when it was used last (any clock)."""
 
-    key: str
+    key: Key
     by_device: Mapping[str, int]
     last_used: float
     busy: bool = False
@@ -21,17 +25,17 @@ class Holding:
 
 
 @dataclass(frozen=True, slots=True)
-class Room:
+class Room(Generic[Key]):
     """What to unload, in this order. enough False: not even that makes room, `short_bytes` are missing."""
 
-    unload: tuple[str, ...] = ()
+    unload: tuple[Key, ...] = ()
     enough: bool = True
     short_bytes: int = 0
 
 
 def plan_room(
-    needed_bytes: int, available_bytes: int, device: str, held: Sequence[Holding], keep_models: int = 0
-) -> Room:
+    needed_bytes: int, available_bytes: int, device: str, held: Sequence[Holding[Key]], keep_models: int = 0
+) -> Room[Key]:
     """Idle models to unload, the least recently used first, until `needed_bytes` fit on `device`.
 
     A model that is answering is never among them. Models that hold nothing on the device stay, except to

@@ -17,9 +17,12 @@ from llm.errors import NotEnoughMemory, OutOfMemory, RanOut, TooBig
 from llm.machine.hardware import Hardware, hardware
 from llm.machine.heap import give_back
 from llm.plan import LoadPlan
+from llm.planning.engines import engine_of
 from llm.planning.memory import Choice, estimate, fits
 
 MIN_CONTEXT_TOKENS = 1024
+_ROUNDING = {"float32": 0, "bfloat16": 1, "float16": 1, "int8": 2, "int4": 3, "file": 4}
+"""How coarse each precision is: only coarser ones are proposed, and stored weights are not rounded again."""
 _SIGNS = (
     "out of memory",
     "can't allocate memory",
@@ -71,15 +74,13 @@ def propose(
 
 def _smaller(entry: ModelEntry, plan: LoadPlan, path: Path | None, machine: Hardware) -> list[LoadPlan]:
     wanted = estimate(entry, plan, path, machine)
+    engine = engine_of(entry)
     precisions = [wanted.precision]
-    if entry.engine == "transformers" and wanted.precision != "file" and wanted.device != "mps":
-        order = ["float32", "bfloat16", "int8", "int4"]
-        start = order.index(wanted.precision) if wanted.precision in order else 1
-        precisions += order[start + 1 :]
-    elif entry.engine == "whisper" and wanted.precision != "int8":
-        precisions.append("int8")
+    if wanted.device in engine.rounds_on:
+        order = engine.precisions(entry, machine)
+        precisions += [name for name in order if _ROUNDING[name] > _ROUNDING[wanted.precision]]
     contexts = [wanted.context_tokens]
-    while entry.engine != "whisper" and contexts[-1] > MIN_CONTEXT_TOKENS:
+    while engine.has_context and contexts[-1] > MIN_CONTEXT_TOKENS:
         contexts.append(max(MIN_CONTEXT_TOKENS, contexts[-1] // 2))
     # A context of half the length in the same precision costs less than rounding every weight; less is too short.
     pairs = [(precision, context) for precision in precisions for context in contexts[:2]]

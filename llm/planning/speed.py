@@ -18,19 +18,11 @@ from llm.catalogue.entry import ModelEntry, Shape
 from llm.catalogue.gguf import read_header
 from llm.machine.hardware import Hardware
 from llm.machine.speed import Speed
+from llm.planning.engines import engine_of
 from llm.planning.memory import choices
 
-LLAMACPP_LAYER_S = 125e-6
-"""About 25 operations, between which threads wait for each other for 5 microseconds."""
-TRANSFORMERS_LAYER_S = 1.35e-3
-TRANSFORMERS_READING = 0.56
-"""Share of the memory's bandwidth at which torch's products of one row read their matrix."""
 CHOICE_S = 20e-9
 """For each entry of the vocabulary."""
-# Float32 operations for which unpacking and multiplying one weight takes as long.
-_OPERATIONS = 5.3
-# bfloat16's are those of a processor that has no instructions for it; "file" is packed in 4 bits.
-_TRANSFORMERS_OPERATIONS = {"float32": 2.0, "bfloat16": 23.0, "int8": 20.0, "int4": 25.0, "file": 25.0}
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,18 +65,15 @@ def tokens_per_s(entry: ModelEntry, precision: str, speed: Speed, path: Path | N
     parameters = entry.parameters or entry.size_bytes
     shape = entry.shape if entry.shape.layers else fp.guessed_shape(parameters)
     weights, weight_bytes = _read_for_a_token(entry, shape, precision, path)
-    if entry.engine == "llamacpp":
-        operations, reading, layer_s = _OPERATIONS, 1.0, LLAMACPP_LAYER_S
-    else:
-        operations, reading, layer_s = _TRANSFORMERS_OPERATIONS[precision], TRANSFORMERS_READING, TRANSFORMERS_LAYER_S
-    reading_s = weight_bytes / (speed.read_bytes_per_s * reading)
-    computing_s = weights * operations / speed.flops
-    return 1 / (max(reading_s, computing_s) + shape.layers * layer_s + shape.vocab * CHOICE_S)
+    cost = engine_of(entry).token_cost
+    reading_s = weight_bytes / (speed.read_bytes_per_s * cost.reading)
+    computing_s = weights * cost.operations[precision] / speed.flops
+    return 1 / (max(reading_s, computing_s) + shape.layers * cost.layer_s + shape.vocab * CHOICE_S)
 
 
 def _read_for_a_token(entry: ModelEntry, shape: Shape, precision: str, path: Path | None) -> tuple[int, int]:
     """Weights that a token is multiplied by, and their bytes: all but an embedding table that has one use only."""
-    if entry.engine == "llamacpp" and path is not None:
+    if path is not None and path.suffix.lower() == ".gguf":
         tensors = {tensor.name: tensor for tensor in read_header(path).tensors}
         if "output.weight" in tensors:
             tensors.pop("token_embd.weight", None)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +19,7 @@ from llm.catalogue.entry import ModelEntry
 from llm.config import config
 from llm.engine import MemoryUse
 from llm.engines.in_flight import UseCount
-from llm.errors import EmptyMessage, RemoteFailed
+from llm.errors import EmptyMessage, RemoteFailed, UnsupportedContent
 from llm.events import (
     Alternative,
     Event,
@@ -64,11 +64,14 @@ def load(entry: ModelEntry, path: Path, plan: LoadPlan, progress: LoadProgress) 
 
 
 class RemoteModel:
-    """See `llm.runtime.protocols.LoadedModel`. Safe to use from many threads at once."""
+    """See `llm.runtime.protocols.ChatModel`, `Embedder` and `Transcriber`. Safe to use from many threads at once."""
 
     takes_tools = True
     can_constrain = True
     can_embed = True
+    can_complete = False
+    runtime = "openai"
+    """Of speech: what runs it there only the server knows."""
     languages: tuple[str, ...] = ()
     """Of speech; the server knows."""
 
@@ -108,7 +111,7 @@ class RemoteModel:
         cancel: Cancel | None = None,
         tools: Sequence[Mapping[str, Any]] | None = None,
         keep_all: bool = False,
-    ) -> Iterator[Event]:
+    ) -> Generator[Event, None, None]:
         """Events of one answer; `PromptReady` is first, `Finished` last. Closing it ends the request.
 
         Raises:
@@ -147,12 +150,21 @@ class RemoteModel:
         rows = sorted(answer["data"], key=lambda row: row["index"])
         return [row["embedding"] for row in rows], answer.get("usage", {}).get("prompt_tokens", 0)
 
-    def transcribe(self, audio: Any, options: Any, cancel: Cancel | None = None) -> Iterator[Any]:
+    def transcribe(self, audio: Any, options: Any, cancel: Cancel | None = None) -> Generator[Any, None, None]:
         """Speech events, as `llm.runtime.speech_model.SpeechModel.transcribe` has them. Raises as `stream`."""
         from llm.remote.speech import transcribed
 
         with self.use:
             yield from transcribed(self._server, self._model, audio, options, cancel or Cancel())
+
+    def complete(
+        self, prompt: str | Sequence[int], settings: GenerationSettings, cancel: Cancel | None = None
+    ) -> Generator[Event, None, None]:
+        """
+        Raises:
+            UnsupportedContent: always; other servers' raw completions differ too much to be one thing.
+        """
+        raise UnsupportedContent(model=self.entry.id, content="a raw prompt", accepted="conversations")
 
     def memory(self) -> MemoryUse:
         """Nothing: the memory is the server's."""

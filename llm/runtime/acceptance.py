@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import lru_cache
 from pathlib import Path
 
 from llm.catalogue.checkpoint import read_json
 from llm.catalogue.entry import ModelEntry
-from llm.catalogue.gguf import read_header
-from llm.engines.probes import ProbeFailed, probe
 from llm.errors import CorruptModel, UnsupportedModel
+from llm.planning.engines import engine_of
 from llm.settings import controls
 
 
@@ -29,45 +27,9 @@ def check_runs(entry: ModelEntry, path: Path | None = None) -> None:
     path = path or entry.path
     if path is None:
         return
-    if entry.engine == "llamacpp":
-        _check_gguf(path if path.is_file() else path / entry.file)
-    elif entry.engine == "transformers":
-        _check_checkpoint(path)
-
-
-def _check_gguf(path: Path) -> None:
-    architecture = read_header(path).architecture
-    if architecture and not llamacpp_knows(architecture):
-        detail = f"this llama.cpp knows no architecture {architecture!r}; a newer Hearth may"
-        raise UnsupportedModel(path=str(path), detail=detail)
-
-
-@lru_cache(maxsize=256)
-def llamacpp_knows(architecture: str) -> bool:
-    """Whether the llama.cpp that is installed loads models of an architecture, as GGUF names it.
-
-    The binding has no list, so llama.cpp is shown a file with this name and nothing else, in a process of its
-    own, and its complaint is read. Where it cannot be asked the answer is yes: loading will tell.
-    """
-    try:
-        return bool(probe("llamacpp_architecture", argument=architecture)["known"])
-    except ProbeFailed:
-        return True
-
-
-def _check_checkpoint(folder: Path) -> None:
-    config = read_json(folder / "config.json")
-    from llm.checkpoints import has_loader
-
-    if has_loader(config):
-        return
-    from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
-
-    model_type = str(config.get("model_type", ""))
-    if model_type not in CONFIG_MAPPING_NAMES:
-        named = repr(model_type) if model_type else "(none named)"
-        detail = f"transformers has no architecture {named}, and the model's own code is not run"
-        raise UnsupportedModel(path=str(folder), detail=detail)
+    check = engine_of(entry).check
+    if check is not None:
+        check(entry, path)
 
 
 def with_sampling(entry: ModelEntry) -> ModelEntry:

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from llm.engines.clip import Clip
 
 
-class CaptionModel:
-    """What `llm.load` returns for a CLIP, shared by everybody."""
+class ClipCaptionModel:
+    """See `llm.runtime.protocols.CaptionModel`."""
 
     def __init__(self, entry: ModelEntry, plan: LoadPlan, engine: Clip) -> None:
         self.entry = entry

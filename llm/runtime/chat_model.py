@@ -7,7 +7,7 @@ writes is cut into thinking, words and tool calls, and into an end at a stop str
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -32,8 +32,8 @@ SMALLEST_ANSWER_TOKENS = 64
 """A message that leaves less room than this for an answer is refused."""
 
 
-class ChatModel:
-    """See `llm.runtime.protocols.LoadedModel`. Safe to use from many threads at once."""
+class EngineChatModel:
+    """See `llm.runtime.protocols.ChatModel`. Safe to use from many threads at once."""
 
     def __init__(self, entry: ModelEntry, plan: LoadPlan, engine: Engine) -> None:
         self.entry = entry
@@ -118,7 +118,7 @@ class ChatModel:
         cancel: Cancel | None = None,
         tools: Sequence[Mapping[str, Any]] | None = None,
         keep_all: bool = False,
-    ) -> Iterator[Event]:
+    ) -> Generator[Event, None, None]:
         """Events of one answer; `PromptReady` is first, `Finished` last. Closing it ends the work.
 
         Raises:
@@ -141,7 +141,7 @@ class ChatModel:
 
     def complete(
         self, prompt: str | Sequence[int], settings: GenerationSettings, cancel: Cancel | None = None
-    ) -> Iterator[Event]:
+    ) -> Generator[Event, None, None]:
         """Goes on with a raw prompt, without a chat template; events as of `stream`.
 
         The caller writes the whole prompt, so special tags in it are the tags that they name.
@@ -179,6 +179,11 @@ class ChatModel:
     def can_constrain(self) -> bool:
         """Whether the engine can hold answers to a JSON schema."""
         return bool(getattr(self.engine, "can_constrain", False))
+
+    @property
+    def can_complete(self) -> bool:
+        """Whether a raw prompt can be gone on with: always, the weights are here."""
+        return True
 
     @property
     def can_embed(self) -> bool:

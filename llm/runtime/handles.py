@@ -1,59 +1,47 @@
-"""Model handles: each model is loaded once and shared by every page, visitor and request of the process.
-
-The only module of `llm` that knows Streamlit: handles live in its resource cache, so that what the pages
-clear, the API no longer has, and the other way round.
-"""
+"""Model handles: each model is loaded once and shared by every page, visitor and request of the process."""
 
 from __future__ import annotations
 
 import logging
-import threading
+import sys
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import Any
-
-import streamlit as st
+from typing import Any, TypeAlias, cast
 
 from llm.catalogue.entry import ModelEntry
 from llm.catalogue.library import mark_used
 from llm.catalogue.lookup import READER, find, where
 from llm.config import config
 from llm.engine import MemoryUse
-from llm.errors import Busy, ModelNotThere
+from llm.errors import Busy, ModelNotThere, UnsupportedContent
 from llm.machine.hardware import hardware
 from llm.machine.heap import give_back
 from llm.plan import LoadPlan, LoadProgress
-from llm.planning.eviction import Holding, plan_room
+from llm.planning.engines import engine_of
+from llm.planning.eviction import plan_room
 from llm.planning.memory import available, estimate
 from llm.planning.out_of_memory import is_out_of_memory, out_of_memory
 from llm.runtime.acceptance import check_runs, with_sampling
-from llm.runtime.caption_model import CaptionModel
-from llm.runtime.chat_model import ChatModel
-from llm.runtime.protocols import LoadedModel
+from llm.runtime.caption_model import ClipCaptionModel
+from llm.runtime.chat_model import EngineChatModel
+from llm.runtime.protocols import CaptionModel, ChatModel, Embedder, LoadedModel, Transcriber
+from llm.runtime.registry import HandleKey, Registry, process_registry
 from llm.runtime.speech_model import SpeechModel
 
 log = logging.getLogger(__name__)
 
-# Engine name -> its module, imported when a model is loaded: no page pays for an engine that it doesn't use.
-ENGINE_MODULES = {
-    "llamacpp": "llm.engines.llamacpp.engine",
-    "transformers": "llm.engines.transformers",
-    "whisper": "llm.engines.whisper.engine",
-    "openai": "llm.remote.chat",
-}
-
-# Models that rank captions load by transformers too, and hold no conversations.
-CLIP_MODULE = "llm.engines.clip"
+Model: TypeAlias = str | Path | ModelEntry
+"""A catalogue id, a model folder, a .gguf file, or an entry."""
 
 
 @dataclass(frozen=True, slots=True)
 class HandleInfo:
     """A loaded model as the Models page lists it. `active` answers are being written now."""
 
-    key: str
-    model: Any
+    key: HandleKey
+    model: LoadedModel
     entry: ModelEntry
     plan: LoadPlan
     memory: MemoryUse
@@ -61,149 +49,162 @@ class HandleInfo:
     last_used: float
 
 
-def load(
-    model: str | Path | ModelEntry, plan: LoadPlan | None = None, progress: LoadProgress | None = None
-) -> LoadedModel:
-    """The shared handle of a model, loaded when nobody has asked for it before.
+def chat(model: Model, plan: LoadPlan | None = None, progress: LoadProgress | None = None) -> ChatModel:
+    """The shared handle of a model that answers messages. Arguments and errors as of `load`.
+
+    Raises:
+        UnsupportedContent: it is of another kind.
+    """
+    entry = _entry(model)
+    require(entry, entry.converses, "a conversation")
+    return cast(ChatModel, load(entry, plan, progress))
+
+
+def embedder(model: Model, plan: LoadPlan | None = None, progress: LoadProgress | None = None) -> Embedder:
+    """The shared handle of a model that makes vectors of texts. See `chat`."""
+    entry = _entry(model)
+    fits = entry.converses or entry.embeds_only
+    require(entry, fits, "texts for embedding")
+    handle = cast(Embedder, load(entry, plan, progress))
+    require(entry, handle.can_embed, "texts for embedding")
+    return handle
+
+
+def transcriber(model: Model, plan: LoadPlan | None = None, progress: LoadProgress | None = None) -> Transcriber:
+    """The shared handle of a model that writes recordings down. See `chat`."""
+    entry = _entry(model)
+    require(entry, entry.transcribes, "a recording")
+    return cast(Transcriber, load(entry, plan, progress))
+
+
+def captioner(model: Model, plan: LoadPlan | None = None, progress: LoadProgress | None = None) -> CaptionModel:
+    """The shared handle of a model that tells which caption fits a picture. See `chat`."""
+    entry = _entry(model)
+    require(entry, entry.ranks_captions, "captions of a picture")
+    return cast(CaptionModel, load(entry, plan, progress))
+
+
+def require(entry: ModelEntry, fits: bool, content: str) -> None:
+    """
+    Raises:
+        UnsupportedContent: the model does not fit; the sentence names `content` and what it takes instead.
+    """
+    if not fits:
+        raise UnsupportedContent(model=entry.id, content=content, accepted=", ".join(sorted(entry.abilities)))
+
+
+def load(model: Model, plan: LoadPlan | None = None, progress: LoadProgress | None = None) -> LoadedModel:
+    """The shared handle of a model of any kind, loaded when nobody has asked for it before.
 
     Args:
-        model: catalogue id, model folder, .gguf file, or an entry.
         plan: how to load it; None takes the handle that is there, else the engine's choice.
         progress: called with stage, done and total while it loads.
 
     Raises:
         UnknownModel, ModelNotThere, CorruptModel, UnsupportedModel, OutOfMemory: see `llm.errors`.
     """
-    entry = with_sampling(model if isinstance(model, ModelEntry) else find(model))
+    entry = _entry(model)
     path = where(entry)
     if path is None:
         raise ModelNotThere(model=entry.name)
-    if entry.engine == "reader":  # another model's handle, with text in the place of pictures
+    if entry.is_reader:  # another model's handle, with text in the place of pictures
         from llm.runtime.reader_model import ReaderModel
 
-        return ReaderModel(entry, load(entry.id.removeprefix(READER), plan, progress))
-    wanted = plan or _plan_of_loaded(path) or LoadPlan()
-    key = f"{path}|{wanted.device}|{wanted.precision}|{wanted.context_tokens}"
-    handles = _handles()
-    with handles.lock_of(key):
-        if key not in handles.loaded and not entry.is_remote:
-            if entry.own or entry.embeds_only:
-                check_runs(entry, path)
-            make_room(entry, wanted, path)
-        handle = _handle(key, entry, path, wanted, progress or _silent)
-        handles.loaded[key] = handle
-    return handle
+        return ReaderModel(entry, chat(entry.id.removeprefix(READER), plan, progress))
+    handles = registry()
+    if plan is None:
+        key = handles.key_of_files(str(path)) or HandleKey(str(path))
+    else:
+        key = HandleKey(str(path), plan.device, plan.precision, plan.context_tokens)
+    wanted = plan or key.plan
+    admit = None if engine_of(entry).remote else partial(_admit, entry, wanted, path)
+    return handles.get_or_load(key, admit, partial(_load, entry, path, wanted, progress or _silent))
+
+
+def registry() -> Registry:
+    """What is loaded: in the app Streamlit's shared resource, elsewhere the same without Streamlit."""
+    if "streamlit" in sys.modules:
+        from llm.runtime.shared import shared_registry
+
+        return shared_registry()
+    return process_registry()
 
 
 def loaded() -> list[HandleInfo]:
     """What is loaded now, the most recently used first."""
     rows = [
-        HandleInfo(key, m, m.entry, m.plan, m.memory(), m.use.active, m.use.last_used)
-        for key, m in list(_handles().loaded.items())
+        HandleInfo(key, m, m.entry, m.plan, m.memory(), m.use.active, m.use.last_used) for key, m in registry().items()
     ]
     return sorted(rows, key=lambda row: row.last_used, reverse=True)
 
 
-def unload(key: str, force: bool = False) -> None:
+def unload(key: HandleKey, force: bool = False) -> None:
     """Frees a handle. Unknown keys are ignored: somebody else was faster.
 
     Raises:
         Busy: an answer is being written and `force` is off.
     """
-    handles = _handles()
-    with handles.lock_of(key):
-        handle = handles.loaded.get(key)
+    with registry().holding(key) as handle:
         if handle is None:
             return
         if handle.use.active and not force:
             raise Busy(waiting=handle.use.active)
-        del handles.loaded[key]
-        _handle.clear(key)  # calls `_release`
-    del handle
-    give_back()
+        registry().free(key)
 
 
-def make_room(entry: ModelEntry, plan: LoadPlan, path: Path) -> None:
+def _entry(model: Model) -> ModelEntry:
+    return with_sampling(model if isinstance(model, ModelEntry) else find(model))
+
+
+def _admit(entry: ModelEntry, plan: LoadPlan, path: Path, handles: Registry) -> None:
     """Unloads idle handles, the least recently used first, until a model fits and no more than may stay are kept.
 
     Raises:
         NotEnoughMemory, TooBig: it doesn't fit even then; the sentence says what would.
     """
+    if entry.own or entry.embeds_only:
+        check_runs(entry, path)
     machine = hardware()
     estimated = estimate(entry, plan, path, machine)
-    held = [Holding(row.key, row.memory.by_device, row.last_used, row.active > 0) for row in loaded()]
     room = plan_room(
         estimated.total_bytes,
         available(estimated.device, machine),
         estimated.device,
-        held,
+        handles.holdings(),
         config().keep_models,
     )
     for key in room.unload:
-        log.info("Unloading %s to make room for %s", key.split("|")[0].rsplit("/", 1)[-1], entry.id)
-        unload(key)
+        log.info("Unloading %s to make room for %s", Path(key.path).name, entry.id)
+        handles.evict(key)
     if not room.enough:
         raise out_of_memory(entry, plan, path, machine)
 
 
-class _Handles:
-    """Which keys are loaded, and a lock for each so that two requests load once."""
-
-    def __init__(self) -> None:
-        self.loaded: dict[str, Any] = {}
-        self._locks: dict[str, threading.RLock] = {}
-        self._lock = threading.Lock()
-
-    def lock_of(self, key: str) -> threading.RLock:
-        with self._lock:
-            return self._locks.setdefault(key, threading.RLock())
-
-
-@st.cache_resource(show_spinner=False)
-def _handles() -> _Handles:
-    return _Handles()
-
-
-def _release(handle: Any) -> None:
-    handle.close()
-
-
-@st.cache_resource(show_spinner=False, on_release=_release)
-def _handle(key: str, _entry: ModelEntry, _path: Path, _plan: LoadPlan, _progress: LoadProgress) -> Any:
-    """Loads a model. Only `key` counts for the cache."""
-    log.info("Loading %s from %s", _entry.id, _path.name)
+def _load(entry: ModelEntry, path: Path, plan: LoadPlan, progress: LoadProgress) -> LoadedModel:
+    log.info("Loading %s from %s", entry.id, path.name)
     try:
-        module = CLIP_MODULE if _entry.ranks_captions else ENGINE_MODULES[_entry.engine]
-        engine = import_module(module).load(_entry, _path, _plan, _progress)
+        engine = import_module(engine_of(entry).module).load(entry, path, plan, progress)
     except Exception as error:
         if not is_out_of_memory(error):
             raise
         give_back()  # what was loaded so far
-        raise out_of_memory(_entry, _plan, _path) from error
-    handle = _shared(_entry, _plan, engine)
-    handle.use.on_use = partial(mark_used, _entry.id)
-    mark_used(_entry.id)
+        raise out_of_memory(entry, plan, path) from error
+    handle = _shared(entry, plan, engine)
+    handle.use.on_use = partial(mark_used, entry.id)
+    mark_used(entry.id)
     return handle
 
 
-def _shared(entry: ModelEntry, plan: LoadPlan, engine: Any) -> Any:
+def _shared(entry: ModelEntry, plan: LoadPlan, engine: Any) -> LoadedModel:
     """What everybody sees of an engine's weights."""
-    if entry.ranks_captions:
-        return CaptionModel(entry, plan, engine)
-    if entry.engine == "whisper":
+    spec = engine_of(entry)
+    if spec.remote:  # another server's model has no weights here, and its own conventions there
+        return cast(LoadedModel, engine)
+    if spec.serves == "captions":
+        return ClipCaptionModel(entry, plan, engine)
+    if spec.serves == "speech":
         return SpeechModel(entry, engine)
-    if entry.is_remote:  # another server's model has no weights here, and its own conventions there
-        return engine
-    return ChatModel(entry, getattr(engine, "plan", plan), engine)
-
-
-def _plan_of_loaded(path: Path) -> LoadPlan | None:
-    """The plan that a loaded handle of these files was asked for with."""
-    for key in _handles().loaded:
-        name, device, precision, context = key.rsplit("|", 3)
-        if name == str(path):
-            return LoadPlan(device, precision, int(context))  # type: ignore[arg-type]
-    return None
+    return EngineChatModel(entry, getattr(engine, "plan", plan), engine)
 
 
 def _silent(stage: str, done: float, total: float) -> None:

@@ -5,7 +5,7 @@ It is what a machine without any vision-language model answers with. It sees no 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import replace
@@ -14,11 +14,13 @@ from typing import Any
 from llm.cancel import Cancel
 from llm.catalogue.entry import ModelEntry
 from llm.engine import MemoryUse
-from llm.errors import Cancelled
+from llm.engines.in_flight import UseCount
+from llm.errors import Cancelled, UnsupportedContent
 from llm.events import Event, Progress
 from llm.messages import DocumentPart, ImagePart, Message, MessageLike, Part, messages_of
 from llm.plan import LoadPlan
 from llm.prompt import Prompt
+from llm.runtime.protocols import ChatModel
 from llm.settings import GenerationSettings
 from llm.vision.ocr import in_lines, read_text
 
@@ -27,34 +29,61 @@ NOTHING = "(no text in this picture)"
 
 
 class ReaderModel:
-    """See `llm.runtime.protocols.LoadedModel`.
+    """See `llm.runtime.protocols.ChatModel`.
 
     Args:
         entry: the reader's, made by `llm.catalogue.lookup.reader_entry`.
         chat: the loaded chat model that answers, shared with everybody else.
     """
 
-    def __init__(self, entry: ModelEntry, chat: Any) -> None:
+    def __init__(self, entry: ModelEntry, chat: ChatModel) -> None:
         self.entry = entry
         self.chat = chat
         self.plan: LoadPlan = chat.plan
+        self.use: UseCount = chat.use
+
+    can_complete = False
+    can_embed = False
 
     @property
     def context_tokens(self) -> int:
-        return int(self.chat.context_tokens)
+        return self.chat.context_tokens
 
     @property
     def takes_tools(self) -> bool:
-        return bool(self.chat.takes_tools)
+        return self.chat.takes_tools
 
     @property
     def can_constrain(self) -> bool:
-        return bool(self.chat.can_constrain)
+        return self.chat.can_constrain
 
-    def prompt(self, messages: Sequence[MessageLike], tools: Sequence[Mapping[str, Any]] | None = None) -> Prompt:
+    def prompt(
+        self,
+        messages: Sequence[MessageLike],
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        settings: GenerationSettings | None = None,
+        keep_all: bool = False,
+    ) -> Prompt:
         """What the chat model would be sent, the pictures' text included. Reads them if that hasn't been done."""
-        prompt: Prompt = self.chat.prompt(as_text(messages_of(messages)), tools)
-        return prompt
+        return self.chat.prompt(as_text(messages_of(messages)), tools, settings, keep_all)
+
+    def complete(
+        self, prompt: str | Sequence[int], settings: GenerationSettings, cancel: Cancel | None = None
+    ) -> Generator[Event, None, None]:
+        """
+        Raises:
+            UnsupportedContent: always; a raw prompt has no pictures to read.
+        """
+        raise UnsupportedContent(model=self.entry.id, content="a raw prompt", accepted="conversations")
+
+    def embed(
+        self, inputs: Sequence[str | Sequence[int]], cancel: Cancel | None = None
+    ) -> tuple[list[list[float]], int]:
+        """
+        Raises:
+            UnsupportedContent: always; the chat model itself may.
+        """
+        raise UnsupportedContent(model=self.entry.id, content="texts for embedding", accepted="conversations")
 
     def stream(
         self,
@@ -63,7 +92,7 @@ class ReaderModel:
         cancel: Cancel | None = None,
         tools: Sequence[Mapping[str, Any]] | None = None,
         keep_all: bool = False,
-    ) -> Iterator[Event]:
+    ) -> Generator[Event, None, None]:
         """Events of one answer. While pictures are read, `Progress("reading", done, total)` comes before all else.
 
         Raises:
@@ -87,8 +116,7 @@ class ReaderModel:
         yield from self.chat.stream(as_text(conversation), settings, cancel, tools, keep_all)
 
     def memory(self) -> MemoryUse:
-        memory: MemoryUse = self.chat.memory()
-        return memory
+        return self.chat.memory()
 
     def close(self) -> None:
         """Nothing to free: the chat model's handle is shared."""

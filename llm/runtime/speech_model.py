@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 from typing import Protocol
 
@@ -33,7 +33,7 @@ class LoadedRecogniser(Recogniser, Protocol):
 
 
 class SpeechModel:
-    """What `llm.load` returns for a speech model, shared by everybody."""
+    """See `llm.runtime.protocols.Transcriber`."""
 
     def __init__(self, entry: ModelEntry, recogniser: LoadedRecogniser) -> None:
         self.entry = entry
@@ -45,7 +45,7 @@ class SpeechModel:
 
     def transcribe(
         self, audio: Recording | str | Path, options: SpeechOptions, cancel: Cancel | None = None
-    ) -> Iterator[SpeechEvent]:
+    ) -> Generator[SpeechEvent, None, None]:
         """See `llm.speech.transcriber.transcribe`. Several may run at once; their windows take turns."""
         if not isinstance(audio, Recording):
             audio = Recording(audio, Path(audio).name)

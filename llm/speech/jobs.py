@@ -32,8 +32,11 @@ AT_ONCE = 2
 class Speaks(Protocol):
     """The part of a loaded speech model that a job needs."""
 
-    entry: Any
-    runtime: str
+    @property
+    def entry(self) -> Any: ...
+
+    @property
+    def runtime(self) -> str: ...
 
     def transcribe(self, audio: Recording, options: SpeechOptions, cancel: Cancel) -> Any: ...
 

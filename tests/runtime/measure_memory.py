@@ -21,7 +21,7 @@ from typing import Any
 
 import psutil
 
-from llm.runtime.handles import ENGINE_MODULES
+from llm.planning.engines import ENGINES
 
 
 def rss() -> int:
@@ -43,7 +43,7 @@ class Peak(threading.Thread):
 
 def warm(engine: str) -> None:
     """Everything that comes with the libraries and is paid once, whatever models are loaded."""
-    importlib.import_module(ENGINE_MODULES[engine])
+    importlib.import_module(ENGINES[engine].module)
     if engine == "llamacpp":
         import xllamacpp  # noqa: F401
     elif engine == "whisper":
@@ -124,7 +124,7 @@ def main() -> None:
     warm(asked["engine"])
     gc.collect()
     before = rss()
-    engine = importlib.import_module(ENGINE_MODULES[asked["engine"]]).load(entry, path, plan, lambda *_: None)
+    engine = importlib.import_module(ENGINES[asked["engine"]].module).load(entry, path, plan, lambda *_: None)
     loaded = rss() - before
     watch = Peak()
     watch.start()

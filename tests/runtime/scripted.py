@@ -12,7 +12,7 @@ from llm.engine import GeneratedToken, GenerationEnd, GenerationStep, MemoryUse,
 from llm.events import Token
 from llm.plan import LoadPlan
 from llm.prompt import Piece, Prompt, Span
-from llm.runtime.chat_model import ChatModel
+from llm.runtime.chat_model import EngineChatModel
 from llm.settings import GenerationSettings
 
 SPECIAL = {"<|im_start|>": 1, "<|im_end|>": 2, "<tool_call>": 3}
@@ -70,7 +70,7 @@ class ScriptedEngine:
         self.closed = True
 
 
-def scripted_model(**values: object) -> tuple[ChatModel, ScriptedEngine]:
+def scripted_model(**values: object) -> tuple[EngineChatModel, ScriptedEngine]:
     engine = ScriptedEngine(**values)  # type: ignore[arg-type]
     entry = ModelEntry("scripted", "Scripted", "text-generation", "template", "llamacpp")
-    return ChatModel(entry, LoadPlan(), engine), engine
+    return EngineChatModel(entry, LoadPlan(), engine), engine

@@ -11,9 +11,10 @@ import pytest
 import llm
 from llm.catalogue import library
 from llm.catalogue.lookup import add, entry_of_path, find
+from llm.engines.llamacpp.acceptance import llamacpp_knows
 from llm.errors import UnsupportedModel
 from llm.runtime import handles
-from llm.runtime.acceptance import check_runs, llamacpp_knows, with_sampling
+from llm.runtime.acceptance import check_runs, with_sampling
 from llm.settings import GenerationSettings
 from tests.catalogue.test_gguf import METADATA, gguf
 from tests.catalogue.test_lookup import folder
@@ -34,7 +35,7 @@ def test_a_gguf_of_an_unknown_architecture_is_refused_before_it_is_loaded(data_f
         check_runs(entry_of_path(path))
     with pytest.raises(UnsupportedModel, match="llama9"):
         llm.load(path)
-    assert not any(str(path) in info.key for info in handles.loaded())
+    assert not any(str(path) == info.key.path for info in handles.loaded())
 
 
 def test_an_unknown_checkpoint_is_refused(tmp_path: Path) -> None:

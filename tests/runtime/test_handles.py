@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import struct
+import subprocess
+import sys
 import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +14,7 @@ import pytest
 
 import llm
 from llm.catalogue.entry import ModelEntry
-from llm.errors import Busy, ModelNotThere, NotEnoughMemory, OutOfMemory, TooBig, UnknownModel
+from llm.errors import Busy, ModelNotThere, NotEnoughMemory, OutOfMemory, TooBig, UnknownModel, UnsupportedContent
 from llm.machine.hardware import hardware
 from llm.plan import LoadPlan
 from llm.runtime import handles
@@ -127,3 +130,43 @@ def test_a_damaged_file_of_the_users_leaves_no_handle(data_folder):
     with pytest.raises(llm.ModelError):
         llm.load(path)
     assert not handles.loaded()
+
+
+def test_two_models_that_load_at_once_do_not_count_the_same_free_memory(engines, entry, monkeypatch):
+    """The second is admitted when the first has taken its memory, so what it sees is what is left."""
+    asked: list[int] = []
+    plain = hardware()
+
+    def machine():
+        asked.append(len(engines.made))
+        return plain
+
+    monkeypatch.setattr(handles, "hardware", machine)
+    engines.gate.clear()
+    threads = [threading.Thread(target=handles.load, args=(entry(name),)) for name in ("first", "second")]
+    for thread in threads:
+        thread.start()
+    time.sleep(0.3)  # long enough for the second to ask, if it were let
+    assert asked == [0] and not engines.made
+    engines.gate.set()
+    for thread in threads:
+        thread.join(10)
+    assert asked == [0, 1]
+
+
+def test_a_wrong_kind_of_model_is_refused_before_it_is_loaded(engines, entry):
+    with pytest.raises(UnsupportedContent, match="a recording"):
+        handles.transcriber(entry("one"))
+    with pytest.raises(UnsupportedContent, match="captions"):
+        handles.captioner(entry("one"))
+    with pytest.raises(UnsupportedContent, match="a conversation"):
+        handles.chat(replace(entry("one"), task="feature-extraction"))
+    assert not engines.made
+
+
+def test_the_terminal_shares_handles_without_streamlit():
+    code = (
+        "import sys, llm.cli.app; from llm.runtime import handles; handles.loaded(); print('streamlit' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.strip() == "False"

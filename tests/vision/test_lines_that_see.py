@@ -14,7 +14,7 @@ from llm.errors import MissingPackage
 from llm.events import Finished, TextDelta
 from llm.messages import user
 from llm.plan import LoadPlan
-from llm.runtime.chat_model import ChatModel
+from llm.runtime.chat_model import EngineChatModel
 from tests.vision.test_transformers_vision import CONVERSATIONS, GREEDY, ONE, Published, picture, written
 from tests.vision.tiny_lines import LINES, tiny_line
 from tests.vision.tiny_vlm import tiny_vlm
@@ -27,7 +27,7 @@ def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     entry = find(folder)
     assert entry.task == "image-text-to-text" and "image" in entry.abilities
     engine = load(entry, folder, LoadPlan("cpu", "float32"), lambda *_: None)
-    yield ChatModel(entry, engine.plan, engine), Published(line.processor, folder, line.template, **line.values)
+    yield EngineChatModel(entry, engine.plan, engine), Published(line.processor, folder, line.template, **line.values)
     engine.close()
 
 
@@ -69,7 +69,7 @@ def test_they_answer_in_8_and_4_bits(precision: Any, tmp_path: Any) -> None:
     folder = tiny_vlm("qwen2_5_vl", tmp_path)
     entry = find(folder)
     engine = load(entry, folder, LoadPlan("cpu", precision), lambda *_: None)
-    model = ChatModel(entry, engine.plan, engine)
+    model = EngineChatModel(entry, engine.plan, engine)
     assert len(written(model, ONE)) > 0
     kinds = {type(layer).__name__ for layer in model.model.modules()}
     assert "RoundedLinear" in kinds

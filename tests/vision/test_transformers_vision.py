@@ -21,7 +21,7 @@ from llm.errors import CorruptModel, InvalidRequest, UnsupportedContent
 from llm.events import Finished, PromptReady, TextDelta
 from llm.messages import ImagePart, Message, TextPart, assistant, user
 from llm.plan import LoadPlan
-from llm.runtime.chat_model import ChatModel
+from llm.runtime.chat_model import EngineChatModel
 from llm.settings import GenerationSettings
 from tests.vision.at_once import at_once
 from tests.vision.tiny_vlm import KINDS, TEMPLATE, tiny_vlm
@@ -100,11 +100,11 @@ def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     folder = tiny_vlm(request.param, tmp_path_factory.mktemp(request.param))
     entry = find(folder)
     engine = load(entry, folder, LoadPlan("cpu", "float32"), lambda *_: None)
-    yield ChatModel(entry, engine.plan, engine), Published(PROCESSORS[request.param], folder)
+    yield EngineChatModel(entry, engine.plan, engine), Published(PROCESSORS[request.param], folder)
     engine.close()
 
 
-def written(model: ChatModel, conversation: list[Message]) -> list[int]:
+def written(model: EngineChatModel, conversation: list[Message]) -> list[int]:
     """Ids of the greedy answer: random models write bytes that are no text."""
     steps = model.engine.generate(model.prompt(conversation), GREEDY, model.family.stop_ids(model.engine), Cancel())
     return [step.token.id for step in steps if isinstance(step, GeneratedToken)]

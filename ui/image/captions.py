@@ -34,7 +34,7 @@ def captions() -> None:
 
     try:
         part = take_in(file.getvalue(), file.name).part
-        ranked = handles.load(here[chosen]).rank(part, lines)  # type: ignore[attr-defined]
+        ranked = handles.captioner(here[chosen]).rank(part, lines)
     except ModelError as error:
         st.error(explain(error), icon=":material/error:")
         return

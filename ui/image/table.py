@@ -56,8 +56,8 @@ def _answer(entry: ModelEntry, name: str, data: bytes, question: str) -> str:
     settings = GenerationSettings().with_values({**entry.sampling, "temperature": 0.0, "max_length": 512})
     try:
         part = take_in(data, name).part
-        model = handles.load(entry)
-        with closing(model.stream([user(part, question)], settings)) as events:  # type: ignore[type-var]
+        model = handles.chat(entry)
+        with closing(model.stream([user(part, question)], settings)) as events:
             return "".join(event.text for event in events if isinstance(event, TextDelta)).strip()
     except ModelError as error:
         return explain(error)

@@ -87,7 +87,7 @@ def _offer(entry: ModelEntry) -> None:
             st.markdown(" · ".join(lines))
         if needs.verdict == "too_big":
             st.warning(t("models.add_too_big"), icon=":material/warning:")
-        if entry.engine == "llamacpp" and entry.path is not None:
+        if entry.is_gguf and entry.path is not None:
             st.text_input(
                 t("models.mmproj"),
                 entry.mmproj,

@@ -6,6 +6,7 @@ import streamlit as st
 
 from llm.errors import Busy
 from llm.runtime import handles
+from llm.runtime.registry import HandleKey
 from ui.models.facts import needs_of
 from ui.shared.i18n import explain, t
 from ui.shared.units import readable_bytes
@@ -40,7 +41,7 @@ def loaded_models() -> None:
             )
 
 
-def _unload(key: str) -> None:
+def _unload(key: HandleKey) -> None:
     try:
         handles.unload(key)
     except Busy as error:

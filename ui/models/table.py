@@ -50,7 +50,7 @@ class Filter:
 
 def precision_class(entry: ModelEntry) -> str:
     """Which choice of precision a model leaves: `gguf` and `quantised` as stored, `any` at loading."""
-    if entry.engine == "llamacpp":
+    if entry.is_gguf:
         return "gguf"
     return "quantised" if entry.quantisation else "any"
 
