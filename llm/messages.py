@@ -202,9 +202,10 @@ def _part_of(value: Part | str | Mapping[str, Any]) -> Part:
     if isinstance(fields.get("data"), str):
         fields["data"] = base64.b64decode(fields["data"], validate=True)
     try:
-        return cls(**fields)
+        part: Part = cls(**fields)
     except TypeError as error:
         raise ValueError(f"a {value['type']} part cannot be made of {sorted(fields)}: {error}") from error
+    return part
 
 
 def turns(messages: Sequence[Message]) -> list[list[Message]]:

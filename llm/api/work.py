@@ -143,7 +143,8 @@ class Work(Generic[T]):
         item = self._items[0]
         if isinstance(item, _Failed):
             raise item.error
-        return item
+        first: T = item
+        return first
 
 
 class _Failed:

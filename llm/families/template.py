@@ -282,6 +282,6 @@ def _render(source: str, values: Mapping[str, Any]) -> str:
     from jinja2 import TemplateError
 
     try:
-        return _compiled(source).render(**values)
+        return str(_compiled(source).render(**values))
     except (TemplateError, ValueError, TypeError, KeyError) as error:
         raise CorruptModel(path="the chat template", detail=str(error)) from error

@@ -127,7 +127,7 @@ def _process_name(pid: int) -> str:
     import psutil
 
     try:
-        return psutil.Process(pid).name()
+        return str(psutil.Process(pid).name())
     except (psutil.Error, OSError):
         return ""
 

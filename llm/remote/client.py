@@ -154,7 +154,7 @@ def _wait_s(retry_after: str, attempt: int) -> float:
     try:
         return min(max(float(retry_after), 0.0), _LONGEST_WAIT_S)
     except ValueError:
-        return 0.5 * 2 ** (attempt - 1)
+        return float(0.5 * 2 ** (attempt - 1))
 
 
 async def _read(answer: httpx.Response, call: Call, items: queue.SimpleQueue[Any]) -> None:

@@ -20,8 +20,9 @@ from llm.machine.hardware import hardware
 from llm.machine.heap import give_back
 from llm.plan import LoadPlan, LoadProgress
 from llm.planning.engines import engine_of
+from llm.planning.estimates import available
 from llm.planning.eviction import plan_room
-from llm.planning.memory import available, estimate
+from llm.planning.memory import estimate
 from llm.planning.out_of_memory import is_out_of_memory, out_of_memory
 from llm.runtime.acceptance import check_runs, with_sampling
 from llm.runtime.caption_model import ClipCaptionModel

@@ -35,13 +35,15 @@ def fetch(request: dict[str, Any], reporter: Reporter) -> Path:
     reporter.plan(there, sum(sizes[name] for name in names))
 
     def take(chosen: list[str]) -> Path:
-        return api.download_repo(
-            repo,
-            "model",
-            revision=revision,
-            cache_dir=Path(request["cache"]),
-            allow_patterns=chosen,
-            progress_callbacks=[_counting(reporter)],
+        return Path(
+            api.download_repo(
+                repo,
+                "model",
+                revision=revision,
+                cache_dir=Path(request["cache"]),
+                allow_patterns=chosen,
+                progress_callbacks=[_counting(reporter)],
+            )
         )
 
     # The weights come last, so that a folder with weights in it is a folder with everything in it.

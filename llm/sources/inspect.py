@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from llm.catalogue.checkpoint import entry_of_config
 from llm.catalogue.entry import ModelEntry, Source, SourceKind
@@ -88,7 +89,7 @@ def _line_of(name: str) -> str:
     return next((line for line in lines if line in name.lower()), "template")
 
 
-def _ask(kind: SourceKind, repo: str, stop: threading.Event | None) -> tuple[dict[str, int], dict | None]:
+def _ask(kind: SourceKind, repo: str, stop: threading.Event | None) -> tuple[dict[str, int], dict[str, Any] | None]:
     """The repository's files and sizes, and its config.json; asked by the hub's library in its own process."""
     with tempfile.TemporaryDirectory(prefix="hearth-") as folder:
         source = Source(kind, repo=repo)

@@ -75,8 +75,8 @@ class Patience:
 
     def wait_s(self, attempt: int) -> float:
         """Exponential back-off with up to a quarter of jitter, so that many clients don't return together."""
-        wait = min(self.first_wait_s * 2 ** (attempt - 1), self.longest_wait_s)
-        return wait * random.uniform(0.75, 1.0)
+        wait = min(self.first_wait_s * 2.0 ** (attempt - 1), self.longest_wait_s)
+        return float(wait * random.uniform(0.75, 1.0))
 
 
 class Downloads:

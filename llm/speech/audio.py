@@ -112,9 +112,12 @@ def _open(source: AudioSource, name: str) -> InputContainer:
     # An absolute path, because ffmpeg would read a relative one such as "concat:a" as a protocol.
     opened: Any = str(Path(source).absolute()) if isinstance(source, str | Path) else source
     try:
-        return av.open(opened, mode="r", metadata_errors="ignore", options={"format_whitelist": FORMATS})
+        container: InputContainer = av.open(
+            opened, mode="r", metadata_errors="ignore", options={"format_whitelist": FORMATS}
+        )
     except (av.error.FFmpegError, ValueError) as error:
         raise NotAudio(name=name, detail=_reason(error)) from error
+    return container
 
 
 def _reason(error: Exception) -> str:

@@ -8,6 +8,9 @@ from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Protocol
 
+import numpy
+from numpy.typing import NDArray
+
 from llm.cancel import Cancel
 from llm.errors import NoSpeech
 from llm.speech.audio import SAMPLE_RATE, AudioSource, blocks, probe
@@ -99,14 +102,14 @@ def transcribe(
 class _Counted:
     """Blocks as they come, and how long they were."""
 
-    def __init__(self, source: Iterator) -> None:
+    def __init__(self, source: Iterator[NDArray[numpy.float32]]) -> None:
         self._source = source
         self.seconds = 0.0
 
     def __iter__(self) -> _Counted:
         return self
 
-    def __next__(self):
+    def __next__(self) -> NDArray[numpy.float32]:
         block = next(self._source)
         self.seconds += len(block) / SAMPLE_RATE
         return block

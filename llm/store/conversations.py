@@ -148,8 +148,8 @@ class Conversations(Owned):
 
 
 def newest(
-    connection: Connection, query: sa.Select, table: sa.Table, limit: int, before: str | None
-) -> tuple[list[sa.Row], str | None]:
+    connection: Connection, query: sa.Select[Any], table: sa.Table, limit: int, before: str | None
+) -> tuple[list[sa.Row[Any]], str | None]:
     """Rows by `updated_at`, newest first, after the place that `before` names, and the next place."""
     moment, _, last_id = (before or "").partition("_")
     if moment.isdecimal() and len(moment) < 18:  # anything else was not made here: the first page
@@ -165,7 +165,7 @@ def newest(
     return rows[:limit], f"{since}_{last.id}"
 
 
-def conversation_of(row: sa.Row) -> Conversation:
+def conversation_of(row: sa.Row[Any]) -> Conversation:
     values = dict(row._mapping)
     del values["owner"]
     return Conversation(**values)

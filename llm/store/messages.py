@@ -157,7 +157,7 @@ class Messages(Conversations):
         connection.execute(sa.update(conversations).where(conversations.c.id == conversation_id).values(values))
         return message_id
 
-    def _rows(self, connection: Connection, conversation_id: str) -> dict[int, sa.Row]:
+    def _rows(self, connection: Connection, conversation_id: str) -> dict[int, sa.Row[Any]]:
         """All rows of a conversation by id, oldest first."""
         rows = connection.execute(
             sa.select(messages, traces.c.message_id.is_not(None).label("has_trace"))
@@ -167,7 +167,7 @@ class Messages(Conversations):
         )
         return {row.id: row for row in rows}
 
-    def _stored(self, row: sa.Row, siblings: tuple[int, ...]) -> StoredMessage:
+    def _stored(self, row: sa.Row[Any], siblings: tuple[int, ...]) -> StoredMessage:
         meta = replace(Meta.of(row.meta), status=row.status)
         if row.status == "writing" and is_gone(row.writer, row.updated_at, utc_now()):
             meta = replace(meta, status="interrupted")
@@ -182,7 +182,7 @@ class Messages(Conversations):
         found = connection.execute(sa.select(messages.c.conversation_id).where(self._mine(message_id))).scalar()
         if found is None:
             raise NotFound(what="message", id=message_id)
-        return found
+        return str(found)
 
 
 def children_of(tree: Iterable[tuple[int, int | None]]) -> dict[int | None, list[int]]:
@@ -215,7 +215,7 @@ def insert_message(
         _refer(connection, message_id, hashes)
     if meta.status != "writing":  # an answer is indexed when it ends, not once a second
         _index(connection, message_id, message)
-    return message_id
+    return int(message_id)
 
 
 def settle_interrupted(store: Messages, connection: Connection) -> None:

@@ -10,6 +10,7 @@ import json
 import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from llm.events import Alternative, Token
 from llm.prompt import Piece, Prompt
@@ -31,7 +32,7 @@ class Trace:
         def index(id: int, text: str) -> int:
             return table.setdefault((id, text), len(table))
 
-        kinds: list[list] = []  # runs of [kind, length]
+        kinds: list[list[Any]] = []  # runs of [kind, length]
         for piece in self.prompt.pieces:
             if kinds and kinds[-1][0] == piece.kind:
                 kinds[-1][1] += 1

@@ -44,7 +44,7 @@ def is_gone(writer: str, updated_at: datetime, now: datetime) -> bool:
         return False
     try:
         # the clock that process start times are told by may be adjusted, hence not exactly equal
-        return abs(psutil.Process(int(pid)).create_time() - float(began)) > 2
+        return bool(abs(psutil.Process(int(pid)).create_time() - float(began)) > 2)
     except psutil.NoSuchProcess:
         return True
     except (psutil.AccessDenied, ValueError):

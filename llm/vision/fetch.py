@@ -16,7 +16,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 from urllib.parse import SplitResult, unquote, urljoin, urlsplit
 
 from llm.errors import LinkFailed, LinkRefused, LinkTooLarge
@@ -162,7 +162,7 @@ def _connected(target: SplitResult, allowed: Allowed, deadline: float) -> http.c
     raise LinkFailed(host=host, detail=str(trouble)) from trouble
 
 
-def _resolved(host: str, port: int, deadline: float) -> list[tuple[socket.AddressFamily, tuple]]:
+def _resolved(host: str, port: int, deadline: float) -> list[tuple[socket.AddressFamily, tuple[Any, ...]]]:
     """The host's addresses, each as what `connect` takes."""
     pool = ThreadPoolExecutor(1)
     try:

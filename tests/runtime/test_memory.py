@@ -15,8 +15,9 @@ from llm.catalogue.lookup import entries
 from llm.errors import OutOfMemory, TooBig
 from llm.machine.hardware import Gpu, Hardware
 from llm.plan import LoadPlan
+from llm.planning.estimates import available
 from llm.planning.eviction import Holding, plan_room
-from llm.planning.memory import available, choices, device_for, estimate, fits, verdict
+from llm.planning.memory import choices, device_for, estimate, fits, verdict
 from llm.planning.out_of_memory import check_fits, is_out_of_memory, out_of_memory, propose
 
 GB = 10**9

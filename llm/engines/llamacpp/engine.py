@@ -290,7 +290,7 @@ class LlamaCppEngine:
                 from llm.engines.llamacpp.embeddings import Embedder
 
                 self._embedder = Embedder(self._path)
-            embedder = self._embedder
+            embedder: Embedder = self._embedder
         return embedder.embed(inputs, cancel)
 
     # ---- upkeep

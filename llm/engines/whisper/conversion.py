@@ -7,6 +7,7 @@ import json
 import shutil
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from llm.config import config
 from llm.errors import CorruptModel, UnsupportedModel
@@ -74,11 +75,12 @@ def _write_tokenizer(folder: Path, target: Path) -> None:
         raise CannotConvert(f"it has no tokenizer: {error}") from error
 
 
-def _config(folder: Path) -> dict:
+def _config(folder: Path) -> dict[str, Any]:
     try:
-        return json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        config: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise CorruptModel(path=str(folder), detail=str(error)) from error
+    return config
 
 
 def _fingerprint(folder: Path) -> str:

@@ -203,7 +203,10 @@ def _sparing(whisper: type[WhisperModel]) -> type[WhisperModel]:
         ) -> list[Any]:
             """Aligns so many windows at a time that the logits of all their tokens stay small."""
             if len(text_tokens) < 2 or encoder_output.device != "cpu":
-                return super().find_alignment(tokenizer, text_tokens, encoder_output, num_frames, *rest, **named)
+                whole: list[Any] = super().find_alignment(
+                    tokenizer, text_tokens, encoder_output, num_frames, *rest, **named
+                )
+                return whole
             longest = max(len(tokens) for tokens in text_tokens)
             size = max(1, ALIGNED_TOKENS // max(longest, 1))
             encoded, found = np.asarray(encoder_output), []

@@ -122,5 +122,5 @@ def _kept() -> None:
     op.create_index("transcripts_newest", "transcripts", ["owner", "deleted_at", "updated_at", "id"])
 
 
-def _message_id() -> sa.Column:
+def _message_id() -> sa.Column[int]:
     return sa.Column("message_id", _ROW_ID, sa.ForeignKey("messages.id", ondelete="CASCADE"), primary_key=True)
