@@ -1,11 +1,23 @@
-"""Where the app's own files lie: texts, components, requirements, Streamlit's settings."""
+"""Where the app's own files lie: the pages, their texts and components, Streamlit's settings."""
 
 from __future__ import annotations
 
+import sysconfig
 from pathlib import Path
 
-APP = Path(__file__).resolve().parent.parent
-"""The folder of Home.py; processes that run modules of `llm` need it on their import path."""
+SOURCES = Path(__file__).resolve().parent.parent
+"""The folder that holds `llm`; processes that run its modules need it on their import path."""
+
+
+def _app() -> Path:
+    """The checkout, or the folder in which an installed wheel keeps what is no Python package."""
+    if (SOURCES / "Home.py").is_file():
+        return SOURCES
+    return Path(sysconfig.get_path("data")) / "share" / "hearth"
+
+
+APP = _app()
+"""The folder of Home.py."""
 LOCALES = APP / "assets" / "locales"
 COMPONENTS = APP / "assets" / "components"
 REQUIREMENTS = APP / "requirements.txt"

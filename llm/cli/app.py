@@ -7,6 +7,7 @@ Exit codes: 0 done, 1 the model or a file failed, 2 wrong usage, 3 no such model
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -17,6 +18,7 @@ from rich.markup import escape
 
 from llm.config import config
 from llm.errors import ModelError
+from llm.paths import APP
 
 EXIT_FAILED, EXIT_USAGE, EXIT_NO_MODEL, EXIT_NETWORK, EXIT_INTERRUPTED = 1, 2, 3, 4, 130
 _EXITS = {
@@ -62,6 +64,20 @@ def main(arguments: list[str] | None = None) -> int:
         show()
         return int(getattr(error, "exit_code", EXIT_USAGE))
     return answer if isinstance(answer, int) else 0
+
+
+def run() -> None:
+    """The `hearth` command."""
+    sys.exit(main())
+
+
+@app.command()
+def pages(
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Where the pages are served.")] = 8501,
+) -> int:
+    """Opens the pages in the browser, as `streamlit run Home.py` does. Example: [bold]hearth pages[/bold]"""
+    command = [sys.executable, "-m", "streamlit", "run", "Home.py", "--server.port", str(port)]
+    return subprocess.run(command, cwd=APP, check=False).returncode
 
 
 @app.command()

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from llm.paths import APP
+from llm.paths import SOURCES
 
 TIMEOUT_S = 90
 
@@ -28,7 +28,10 @@ def probe(name: str, timeout_s: float = TIMEOUT_S, argument: str | None = None) 
     Raises:
         ProbeFailed: it raised, crashed or took longer than `timeout_s`.
     """
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, (str(APP), os.environ.get("PYTHONPATH"))))}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(filter(None, (str(SOURCES), os.environ.get("PYTHONPATH")))),
+    }
     command = [sys.executable, "-m", "llm.engines.probes", name, *([] if argument is None else [argument])]
     try:
         done = subprocess.run(

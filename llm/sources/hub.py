@@ -17,7 +17,7 @@ from llm.catalogue import caches
 from llm.catalogue.entry import ModelEntry, Source
 from llm.config import config
 from llm.errors import AccessDenied, DiskFull, DownloadFailed, MissingPackage, ModelError, NoNetwork, WrongHash
-from llm.paths import APP
+from llm.paths import SOURCES
 from llm.sources import base, child
 from llm.sources.base import FetchProgress, ProgressCall, Stop
 
@@ -73,7 +73,7 @@ def request_of(source: Source) -> dict[str, Any]:
 def environment() -> dict[str, str]:
     """What a worker finds in its environment beside ours."""
     return {
-        "PYTHONPATH": os.pathsep.join(filter(None, (str(APP), os.environ.get("PYTHONPATH", "")))),
+        "PYTHONPATH": os.pathsep.join(filter(None, (str(SOURCES), os.environ.get("PYTHONPATH", "")))),
         "PYTHONUTF8": "1",
         # Plain HTTP can be resumed, mirrored and counted; the Xet protocol only speaks to the hub itself.
         "HF_HUB_DISABLE_XET": "1",
