@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,6 +13,7 @@ from starlette.responses import Response
 
 from llm.api import conversion
 from llm.api.answers import Answer, Heading, streamed, usage_of, watched, whole
+from llm.api.json_schema import CheckedSchema, checked
 from llm.api.models import entry_of
 from llm.api.schemas import ChatRequest
 from llm.api.work import Work, result
@@ -73,11 +74,12 @@ def _events(body: ChatRequest, request: Request, cancel: Cancel) -> Iterator[Eve
         settings = replace(settings, json_schema=conversion.call_schema(tools))
     if settings.json_schema is not None:
         _check_can_constrain(model, "tool_choice" if forced else "response_format")
-        _check_schema(settings.json_schema, "tools" if forced else "response_format")
+        held_to = checked(settings.json_schema, "tools" if forced else "response_format")
+        settings = replace(settings, json_schema=held_to.for_engine)
     written = model.stream(messages, settings, cancel, tools or None, keep_all=True)
     answered = watched(written, entry, request, cancel)
     if settings.json_schema is not None:
-        answered = _held_to(settings.json_schema, answered)
+        answered = _held_to(held_to, answered)
     yield from _as_call(answered) if forced else _with_ids(answered)
 
 
@@ -107,36 +109,21 @@ def _check_can_constrain(model: ChatModel, param: str) -> None:
         raise InvalidRequest(detail=detail, param=param)
 
 
-def _check_schema(schema: Mapping[str, Any], param: str) -> None:
-    """
-    Raises:
-        InvalidRequest: it is no JSON schema.
-    """
-    from jsonschema import Draft202012Validator, SchemaError
-
-    try:
-        Draft202012Validator.check_schema(schema)
-    except SchemaError as error:
-        raise InvalidRequest(detail=f"that is no JSON schema: {error.message}", param=param) from error
-
-
-def _held_to(schema: Mapping[str, Any], events: Iterator[Event]) -> Iterator[Event]:
+def _held_to(schema: CheckedSchema, events: Iterator[Event]) -> Iterator[Event]:
     """The same events. Engines leave out what they don't know of JSON schema, so the end is checked.
 
     Raises:
         InvalidRequest: the answer doesn't follow the schema.
     """
-    from jsonschema import Draft202012Validator, ValidationError
-
     written = ""
     for event in events:
         if isinstance(event, TextDelta):
             written += event.text
         if isinstance(event, Finished) and event.reason == "stop":
             try:
-                Draft202012Validator(schema).validate(json.loads(written))
-            except (ValueError, ValidationError) as error:
-                detail = "the answer does not follow the schema; it may use what the engine doesn't know"
+                schema.check(written)
+            except ValueError as error:
+                detail = f"the answer does not follow the schema, of which the engine knows a part only: {error}"
                 raise InvalidRequest(detail=detail, param="response_format") from error
         yield event
 

@@ -149,17 +149,39 @@ def tools(request: ChatRequest) -> list[dict[str, Any]]:
 
 
 def call_schema(told: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """A JSON schema for one call of any of the tools. Arguments that a tool doesn't name are not made up."""
-    shapes = [
-        {
-            "type": "object",
-            "properties": {
-                "name": {"const": tool["function"]["name"]},
-                "arguments": {"additionalProperties": False, **tool["function"]["parameters"]},
-            },
-            "required": ["name", "arguments"],
-            "additionalProperties": False,
-        }
-        for tool in told
-    ]
-    return shapes[0] if len(shapes) == 1 else {"anyOf": shapes}
+    """A JSON schema for one call of any of the tools. Arguments that a tool doesn't name are not made up.
+
+    A tool's parameters are a schema of their own: their references lead to where they stand now.
+    """
+    several = len(told) > 1
+    shapes = []
+    for index, tool in enumerate(told):
+        place = f"#/anyOf/{index}/properties/arguments" if several else "#/properties/arguments"
+        shapes.append(
+            {
+                "type": "object",
+                "properties": {
+                    "name": {"const": tool["function"]["name"]},
+                    "arguments": {"additionalProperties": False, **_moved(tool["function"]["parameters"], place)},
+                },
+                "required": ["name", "arguments"],
+                "additionalProperties": False,
+            }
+        )
+    return {"anyOf": shapes} if several else shapes[0]
+
+
+def _moved(schema: Any, place: str, depth: int = 0) -> Any:
+    """A copy of a schema that stands at `place` of another. What is nested beyond any bound is left for the check."""
+    if depth > 64:
+        return schema
+    if isinstance(schema, list):
+        return [_moved(item, place, depth + 1) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    return {
+        name: place + value[1:]
+        if name == "$ref" and isinstance(value, str) and value.startswith("#")
+        else _moved(value, place, depth + 1)
+        for name, value in schema.items()
+    }

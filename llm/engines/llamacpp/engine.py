@@ -333,7 +333,7 @@ def _request(prompt: Prompt, settings: GenerationSettings, room: int) -> dict[st
         body["n_probs"] = max(1, settings.logprobs)
     if settings.json_schema is not None:
         # Small models can go on with spaces between two values for ever; llguidance then allows none but the usual.
-        body["json_schema"] = {"x-guidance": {"whitespace_flexible": False}, **settings.json_schema}
+        body["json_schema"] = {**settings.json_schema, "x-guidance": {"whitespace_flexible": False}}
     return body
 
 
