@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias, runtime_checkable
 
 from llm.cancel import Cancel
+from llm.errors import UnsupportedContent
 from llm.events import FinishReason, Token
 from llm.prompt import Prompt, Span
 from llm.settings import GenerationSettings
@@ -33,10 +34,14 @@ class GeneratedToken:
 
 @dataclass(frozen=True, slots=True)
 class GenerationEnd:
-    """An engine's last word: why it ended, and how many prompt tokens came from its cache."""
+    """An engine's last word: why it ended, and how many prompt tokens came from its cache.
+
+    text: what was held back of a character that the answer ended inside of.
+    """
 
     reason: FinishReason
     cached_tokens: int = 0
+    text: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +67,16 @@ class Engine(Protocol):
     """End-of-sequence ids that the weights' own files name."""
     bos_text: str
     eos_text: str
+    tool_template: str = ""
+    """The template for prompts with tools, where the weights have one of its own."""
+    image_tag: str = ""
+    """The tag that the template has for a picture; empty for an engine that takes none."""
+    pictures_as_words: bool = False
+    """Whether a picture is to stand among the words, because the engine puts the tags around it by itself."""
+    can_constrain: bool = False
+    """Whether answers can be held to a JSON schema."""
+    can_embed: bool = False
+    """Whether `embed` gives vectors of texts."""
 
     def encode(self, spans: Sequence[Span]) -> Prompt:
         """Token ids and pieces of a rendered prompt; control spans to control ids, all else to plain text."""
@@ -73,6 +88,10 @@ class Engine(Protocol):
 
         Stop ids are not yielded as tokens. While queued, `Waiting` is yielded about every 0.2 s.
         """
+
+    def embed(self, inputs: Sequence[str | Sequence[int]], cancel: Cancel) -> tuple[list[list[float]], int]:
+        """A vector of length one for each text (or its token ids), and how many tokens were read."""
+        raise UnsupportedContent(model=type(self).__name__, content="texts for embedding", accepted="text")
 
     def memory(self) -> MemoryUse:
         """What is held now, measured."""

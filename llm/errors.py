@@ -46,6 +46,13 @@ class CorruptModel(ModelError):
     sentence = "{path} cannot be read as a model: {detail}. Delete it and get it again."
 
 
+class BrokenTemplate(ModelError):
+    """The weights are whole, and what turns messages into their prompt is not."""
+
+    code = "broken_template"
+    sentence = "This model's chat template cannot be used: {detail}. Another copy of the model may have a better one."
+
+
 class UnsupportedModel(ModelError):
     code, status = "unsupported_model", 400
     sentence = "{path} is of a kind that no engine here runs: {detail}."
@@ -72,6 +79,11 @@ class MessageTooLong(ModelError):
         "The message is {over_tokens} tokens too long: it needs {prompt_tokens} tokens and the model's "
         "context holds {context_tokens}, answer included. Shorten it or choose a longer context."
     )
+
+
+class RefusedConversation(ModelError):
+    code, status = "refused_conversation", 400
+    sentence = "This model's chat template does not take this conversation: {detail}."
 
 
 class UnsupportedContent(ModelError):

@@ -24,8 +24,4 @@ class CheckpointLoader(Protocol):
         """
 
     def load_tokenizer(self, folder: Path, config: Mapping[str, Any]) -> SpanTokenizer | None:
-        """The tokenizer; None where transformers reads it. It may also have what some engines look for.
-
-        `inputs(spans)`: what the model's `forward` takes beside the ids, by name (pictures).
-        `decode_growing(ids)`: `decode` for an answer in work, if `decode` could still change what was shown.
-        """
+        """The tokenizer; None where transformers reads it."""

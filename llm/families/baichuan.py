@@ -57,6 +57,8 @@ class BaichuanFamily:
 
     name = "baichuan"
     thinking_tags: tuple[str, str] | None = None
+    takes_tools = False
+    answers_begin_with_metadata = False
 
     def render(self, messages: Sequence[Message], engine: Engine, options: RenderOptions) -> list[Span]:
         tokenizer = getattr(engine, "tokenizer", engine)

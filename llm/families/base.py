@@ -25,9 +25,15 @@ class RenderOptions:
 class Family(Protocol):
     """Conventions of one model line, registered under `name` in `llm.families`.
 
-    It may also have `takes_tools = True`, for a line that has tools without a chat template, and
-    `answers_begin_with_metadata = True`, where an answer's first line names a called function or is empty.
+    takes_tools: whether the line has tools without a chat template. answers_begin_with_metadata: whether an answer's
+    first line names a called function or is empty.
     """
+
+    @property
+    def takes_tools(self) -> bool: ...
+
+    @property
+    def answers_begin_with_metadata(self) -> bool: ...
 
     @property
     def name(self) -> str: ...
@@ -54,12 +60,26 @@ class SpanTokenizer(Protocol):
     chat_template: str
     bos_text: str
     eos_text: str
+    tool_template: str = ""
+    image_tag: str = ""
+    pictures_as_words: bool = False
+    """As of `llm.engine.Engine`."""
+    takes_pictures: bool = False
+    """Whether `inputs` makes something of pictures."""
 
     def encode_spans(self, spans: Sequence[Span]) -> list[tuple[int, str, Span]]:
         """Per token: id, how it reads, and the span in which it begins."""
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text of ids; bytes of a character that is still incomplete at the end become U+FFFD."""
+
+    def decode_growing(self, ids: Sequence[int]) -> str:
+        """`decode` for an answer in work, where `decode` could still change what was shown."""
+        return self.decode(ids)
+
+    def inputs(self, spans: Sequence[Span]) -> Mapping[str, Any]:
+        """What the model's `forward` takes beside the ids, by name (pixel values); nothing without pictures."""
+        return {}
 
     def token_text(self, token_id: int) -> str:
         """How one token reads by itself."""

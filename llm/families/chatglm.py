@@ -67,6 +67,8 @@ class ChatGLMFamily:
 
     name = "chatglm"
     thinking_tags: tuple[str, str] | None = None
+    takes_tools = False
+    answers_begin_with_metadata = False
 
     def render(self, messages: Sequence[Message], engine: Engine, options: RenderOptions) -> list[Span]:
         talk = rounds_of(messages)

@@ -46,6 +46,8 @@ class ChatGLM2Family:
 
     name = "chatglm2"
     thinking_tags: tuple[str, str] | None = None
+    takes_tools = False
+    answers_begin_with_metadata = False
 
     def render(self, messages: Sequence[Message], engine: Engine, options: RenderOptions) -> list[Span]:
         talk = rounds_of(messages)

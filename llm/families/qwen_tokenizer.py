@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from llm.errors import CorruptModel
+from llm.families.base import SpanTokenizer
 from llm.prompt import Span
 
 # tokenization_qwen.py: how text is cut before pairs are merged, and the tags after the ranks.
@@ -20,7 +21,7 @@ IMAGE_TOKENS = 256
 """Places of one picture between `<img>` and `</img>`."""
 
 
-class QwenTokenizer:
+class QwenTokenizer(SpanTokenizer):
     """See `llm.families.base.SpanTokenizer`. Each span of text is tokenised by itself, as `make_context` does.
 
     Args:

@@ -37,6 +37,8 @@ class QwenVLTokenizer(QwenTokenizer):
             repositories differ by a blank.
     """
 
+    takes_pictures = True
+
     def __init__(self, path: Path, image_size: int, picture_label: str, **kwargs: Any) -> None:
         super().__init__(path, TEXT_TAGS + IMAGE_TAGS, **kwargs)
         self.image_size = image_size

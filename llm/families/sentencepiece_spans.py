@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from llm.errors import CorruptModel
+from llm.families.base import SpanTokenizer
 from llm.prompt import Span
 
 _WORD_BEGIN = "▁"  # sentencepiece's mark for a blank
 
 
-class SentencePieceSpans:
+class SentencePieceSpans(SpanTokenizer):
     """See `llm.families.base.SpanTokenizer`.
 
     Args:

@@ -7,17 +7,19 @@ tokens, and words, which are text whatever they spell.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
+from dataclasses import dataclass, replace
 from functools import cache
-from typing import Any
+from typing import Any, ClassVar
 
 from llm.engine import Engine
-from llm.errors import CorruptModel
+from llm.errors import BrokenTemplate, RefusedConversation
 from llm.families.base import RenderOptions
+from llm.families.jinja import render
+from llm.families.placeholders import Placeholders
 from llm.families.published import Format, format_of
 from llm.messages import (
     DocumentPart,
@@ -31,20 +33,8 @@ from llm.messages import (
 )
 from llm.prompt import PieceKind, Span
 
-# Private-use characters around a number stand for words. A template may trim or test them without harm.
-_OPEN, _CLOSE = "\ue0f0", "\ue0f1"
-_PLACEHOLDER = re.compile(f"{_OPEN}(\\d+){_CLOSE}")
-
-
-@dataclass(slots=True)
-class _Words:
-    """What the placeholders stand for."""
-
-    spans: list[Span] = field(default_factory=list)
-
-    def hold(self, span: Span) -> str:
-        self.spans.append(span)
-        return f"{_OPEN}{len(self.spans) - 1}{_CLOSE}"
+# Mistral's templates: "Tool call IDs should be alphanumeric strings with length 9!".
+_NINE_CHARACTERS = re.compile(r"length\s*!=\s*9")
 
 
 @dataclass(frozen=True)
@@ -53,40 +43,58 @@ class TemplateFamily:
 
     name: str = "template"
     thinking_tags: tuple[str, str] | None = ("<think>", "</think>")
+    takes_tools: ClassVar[bool] = False
+    answers_begin_with_metadata: ClassVar[bool] = False
 
     def render(self, messages: Sequence[Message], engine: Engine, options: RenderOptions) -> list[Span]:
         """See `Family.render`.
 
         Raises:
-            CorruptModel: the template cannot be compiled or refuses these messages.
+            BrokenTemplate: the template cannot be used.
+            RefusedConversation: it takes these messages in no form, see `_forms`.
         """
-        source = engine.chat_template or self._published(engine).template
-        words = _Words()
-        as_words = getattr(engine, "pictures_as_words", False)
-        image_tag = getattr(engine, "image_tag", "") if as_words else ""
-        forms = {role: _Form(_trims(source, role), _reads_text(source, role), image_tag) for role in _roles(messages)}
-        dicts = [_template_message(message, words, forms[message.role]) for message in messages]
+        refused: RefusedConversation | None = None
+        for conversation in _forms(messages):
+            try:
+                return self._rendered(conversation, engine, options)
+            except RefusedConversation as error:
+                refused = refused or error
+        raise refused or RefusedConversation(detail="there are no messages")
+
+    def _rendered(self, messages: Sequence[Message], engine: Engine, options: RenderOptions) -> list[Span]:
+        with_tools = engine.tool_template if options.tools else ""
+        source = with_tools or engine.chat_template or self._published(engine).template
+        words = Placeholders((*engine.special_tokens, engine.image_tag))
+        image_tag = engine.image_tag if engine.pictures_as_words else ""
+        forms = {role: self._form(source, role, image_tag) for role in {message.role for message in messages}}
         values: dict[str, Any] = {
-            "messages": dicts,
-            "tools": list(options.tools) or None,
+            "messages": [_template_message(message, words, forms[message.role]) for message in messages],
+            "tools": words.guarded(list(options.tools), "tool") or None,
             "add_generation_prompt": True,
             "bos_token": engine.bos_text,
             "eos_token": engine.eos_text,
         }
         if options.thinking is not None:
             values["enable_thinking"] = options.thinking
-        pictures = [] if as_words else [part for message in messages for part in message.images]
-        return list(_with_pictures(self._spans(_render(source, values), words, engine), engine, pictures))
+        pictures = [] if engine.pictures_as_words else [part for message in messages for part in message.images]
+        return list(_with_pictures(self._spans(render(source, values), words, engine), engine, pictures))
 
-    def _spans(self, rendered: str, words: _Words, engine: Engine) -> Iterator[Span]:
-        position = 0
-        image_tag = getattr(engine, "image_tag", "")
-        tags = {**engine.special_tokens, image_tag: -1} if image_tag else engine.special_tokens
-        for match in _PLACEHOLDER.finditer(rendered):
-            yield from template_spans(rendered[position : match.start()], tags)
-            yield words.spans[int(match.group(1))]
-            position = match.end()
-        yield from template_spans(rendered[position:], tags)
+    def _form(self, source: str, role: str, image_tag: str) -> _Form:
+        closing = self.thinking_tags[1] if self.thinking_tags and role == "assistant" else ""
+        return _Form(
+            trims=_trims(source, role),
+            reads_text=_reads_text(source, role),
+            image_tag=image_tag,
+            thinking_end=closing if closing and closing in source else "",
+            short_ids=bool(_NINE_CHARACTERS.search(source)),
+        )
+
+    def _spans(self, rendered: str, words: Placeholders, engine: Engine) -> Iterator[Span]:
+        tags = {**engine.special_tokens, engine.image_tag: -1} if engine.image_tag else engine.special_tokens
+        for own, span in words.cut(rendered):
+            yield from template_spans(own, tags)
+            if span is not None:
+                yield span
 
     def _published(self, engine: Engine) -> Format:
         return format_of(self.name, engine.special_tokens)
@@ -119,16 +127,16 @@ def _with_pictures(spans: Iterator[Span], engine: Engine, pictures: Sequence[Ima
     """The spans with each of the template's picture tags turned into the picture that it stands for, in order.
 
     Raises:
-        CorruptModel: the template has not one tag for each picture.
+        BrokenTemplate: it has not one tag for each picture.
     """
-    image_tag = getattr(engine, "image_tag", "")
+    image_tag = engine.image_tag
     waiting = list(pictures)
     for span in spans:
         if image_tag and waiting and span.kind == "control" and span.text == image_tag:
             span = Span(span.text, "image", waiting.pop(0))
         yield span
     if waiting and image_tag:
-        raise CorruptModel(path="the chat template", detail=f"it has no place for {len(waiting)} of the pictures")
+        raise BrokenTemplate(detail=f"it has no place for {len(waiting)} of the pictures")
 
 
 def template_spans(text: str, special_tokens: Mapping[str, int]) -> Iterator[Span]:
@@ -156,18 +164,45 @@ class _Form:
 
     trims: it strips white space. reads_text: it takes a string, not only a list of parts. image_tag: what stands
     for a picture where the engine wants pictures among the words; empty where the template has its own tag.
+    thinking_end: what the template cuts earlier answers at, to leave their thinking out; empty where it doesn't.
+    short_ids: it takes ids of calls of nine letters and digits only.
     """
 
     trims: bool
     reads_text: bool
     image_tag: str
+    thinking_end: str
+    short_ids: bool
 
 
-def _roles(messages: Sequence[Message]) -> set[str]:
-    return {message.role for message in messages}
+def _forms(messages: Sequence[Message]) -> Iterator[Sequence[Message]]:
+    """The messages as they are, then in the one form that nearly every template takes, where that is another.
+
+    Templates of Gemma, Mistral and others raise for a system text, for two turns of one speaker in a row, and for a
+    conversation that the assistant opens. The system text then stands before the first question, turns of one speaker
+    are one, and an empty question stands before an opening answer.
+    """
+    yield messages
+    folded: list[Message] = []
+    waiting: list[Part] = []
+    for message in messages:
+        if message.role == "system":
+            waiting += [*message.parts, TextPart("\n\n")]
+            continue
+        if message.role == "assistant" and not folded:
+            folded.append(Message("user", tuple(waiting)))
+            waiting = []
+        parts = (*waiting, *message.parts) if message.role == "user" else message.parts
+        waiting = [] if message.role == "user" else waiting
+        if folded and folded[-1].role == message.role and message.role != "tool":
+            folded[-1] = replace(folded[-1], parts=(*folded[-1].parts, TextPart("\n\n"), *parts))
+        else:
+            folded.append(replace(message, parts=tuple(parts)))
+    if folded and [message.role for message in folded] != [message.role for message in messages]:
+        yield folded
 
 
-def _template_message(message: Message, words: _Words, form: _Form) -> dict[str, Any]:
+def _template_message(message: Message, words: Placeholders, form: _Form) -> dict[str, Any]:
     """The dictionary that chat templates expect, with placeholders for words.
 
     Messages with pictures have a list as content, as vision templates want it; all others a string, if that is read.
@@ -183,12 +218,15 @@ def _template_message(message: Message, words: _Words, form: _Form) -> dict[str,
         elif isinstance(part, ImagePart):
             contents.append({"type": "image"})
         elif isinstance(part, ToolCallPart):
-            values.setdefault("tool_calls", []).append(_template_tool_call(part))
+            values.setdefault("tool_calls", []).append(_template_tool_call(part, words, form))
         elif isinstance(part, ToolResultPart):
-            values["name"] = part.name
+            values["name"] = words.guarded(part.name, "tool")
+            values["tool_call_id"] = words.guarded(_call_id(part.id, form), "tool")
         text = part_text(part)
         if text is None:
             continue
+        if form.thinking_end:
+            text = text.rpartition(form.thinking_end)[2].lstrip("\n") if form.thinking_end in text else text
         if form.trims and index == texts[0]:
             text = text.lstrip()
         if form.trims and index == texts[-1]:
@@ -214,12 +252,21 @@ def part_text(part: Part) -> str | None:
     return None
 
 
-def _template_tool_call(part: ToolCallPart) -> dict[str, Any]:
+def _template_tool_call(part: ToolCallPart, words: Placeholders, form: _Form) -> dict[str, Any]:
     try:
         arguments = json.loads(part.arguments)
     except ValueError:
         arguments = part.arguments
-    return {"id": part.id, "type": "function", "function": {"name": part.name, "arguments": arguments}}
+    function = words.guarded({"name": part.name, "arguments": arguments}, "assistant")
+    call_id = words.guarded(_call_id(part.id, form), "assistant")
+    return {"id": call_id, "type": "function", "function": {key: function[key] for key in ("name", "arguments")}}
+
+
+def _call_id(call_id: str, form: _Form) -> str:
+    """The id of a call; where the template takes none but short ones, one that always stands for it."""
+    if not form.short_ids or re.fullmatch("[A-Za-z0-9]{9}", call_id):
+        return call_id
+    return hashlib.sha256(call_id.encode()).hexdigest()[:9]
 
 
 @cache
@@ -252,36 +299,7 @@ def _probed(source: str, role: str, content: str | list[dict[str, str]]) -> str:
             messages.reverse()
     values = {"messages": messages, "add_generation_prompt": True, "bos_token": "", "eos_token": ""}
     try:
-        rendered = _render(source, values)
-    except CorruptModel:
+        rendered = render(source, values)
+    except (BrokenTemplate, RefusedConversation):
         return ""  # the real messages will tell
     return rendered if "probe" in rendered else ""
-
-
-@cache
-def _compiled(source: str) -> Any:
-    """The template, compiled as transformers does it: sandboxed, blocks trimmed, JSON left readable."""
-    from jinja2 import TemplateSyntaxError
-    from jinja2.ext import loopcontrols
-    from jinja2.sandbox import ImmutableSandboxedEnvironment
-
-    def raise_exception(message: str) -> None:
-        raise ValueError(message)
-
-    environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols])
-    environment.filters["tojson"] = lambda value, indent=None, **_: json.dumps(value, ensure_ascii=False, indent=indent)
-    environment.globals["raise_exception"] = raise_exception
-    environment.globals["strftime_now"] = lambda pattern: datetime.now().strftime(pattern)
-    try:
-        return environment.from_string(source)
-    except TemplateSyntaxError as error:
-        raise CorruptModel(path="the chat template", detail=str(error)) from error
-
-
-def _render(source: str, values: Mapping[str, Any]) -> str:
-    from jinja2 import TemplateError
-
-    try:
-        return str(_compiled(source).render(**values))
-    except (TemplateError, ValueError, TypeError, KeyError) as error:
-        raise CorruptModel(path="the chat template", detail=str(error)) from error

@@ -134,7 +134,7 @@ class EngineChatModel:
             tags = self.family.thinking_tags
             splitter = AnswerSplitter(tags, settings.stop, holds_tool_calls=bool(tools))
             splitter.tool_names = tuple(tool["function"]["name"] for tool in tools or ())
-            splitter.begins_with_metadata = getattr(self.family, "answers_begin_with_metadata", False)
+            splitter.begins_with_metadata = self.family.answers_begin_with_metadata
             # Some templates open the thinking section themselves, at the prompt's end.
             splitter.thinking = tags is not None and prompt.text.rstrip().endswith(tags[0])
             yield from self._answer(prompt, settings, Cancel(cancel), splitter, _Clock(started))
@@ -172,13 +172,13 @@ class EngineChatModel:
     @property
     def takes_tools(self) -> bool:
         """Whether the model's template tells it of tools."""
-        own = getattr(self.family, "takes_tools", False)
-        return own or "tools" in self.entry.abilities or "tools" in self.engine.chat_template
+        templates = self.engine.chat_template + self.engine.tool_template
+        return self.family.takes_tools or "tools" in self.entry.abilities or "tools" in templates
 
     @property
     def can_constrain(self) -> bool:
         """Whether the engine can hold answers to a JSON schema."""
-        return bool(getattr(self.engine, "can_constrain", False))
+        return self.engine.can_constrain
 
     @property
     def can_complete(self) -> bool:
@@ -188,7 +188,7 @@ class EngineChatModel:
     @property
     def can_embed(self) -> bool:
         """Whether the engine gives vectors of texts."""
-        return hasattr(self.engine, "embed")
+        return self.engine.can_embed
 
     def embed(
         self, inputs: Sequence[str | Sequence[int]], cancel: Cancel | None = None
@@ -203,8 +203,7 @@ class EngineChatModel:
             accepted = ", ".join(sorted(self.entry.abilities))
             raise UnsupportedContent(model=self.entry.name, content="texts for embedding", accepted=accepted)
         with self.use, explaining_memory(self.entry, self.plan, self.memory):
-            found: tuple[list[list[float]], int] = self.engine.embed(inputs, cancel or Cancel())  # type: ignore
-            return found
+            return self.engine.embed(inputs, cancel or Cancel())
 
     def _answer(
         self, prompt: Prompt, settings: GenerationSettings, cancel: Cancel, splitter: AnswerSplitter, clock: _Clock
@@ -225,6 +224,7 @@ class EngineChatModel:
                         yield clock.heartbeat(step.ahead)
                     case GenerationEnd():
                         end = step
+                        splitter.add(step.text)
         finally:
             cancel.set()
             close = getattr(steps, "close", None)

@@ -52,6 +52,13 @@ class AnswerSplitter:
         if not self.begins_with_metadata or self._takes_metadata():
             yield from self._advance()
 
+    def add(self, text: str) -> None:
+        """Text that belongs to no token of its own: the rest of a character that the answer ended inside of."""
+        if self.held_text:
+            self.held_text += text
+        else:
+            self._waiting += text
+
     def rest(self) -> Iterator[TextDelta | ThinkingDelta]:
         """What was held back when the answer ended."""
         if self.stopped or self.held_text:

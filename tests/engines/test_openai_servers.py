@@ -171,7 +171,8 @@ def test_transformers_serve(transformers_serve: str, checkpoints: Path, data_fol
     model = llm.load(models["tiny/writes"].id)
     text, end = said(model, "Count from one to five.")
     assert end.reason == "length" and end.usage.completion_tokens == 6 and end.usage.prompt_tokens > 6
-    assert text == said(llm.load(str(checkpoints / "writes")), "Count from one to five.")[0]
+    # Its server leaves out the bytes of a character that the answer ends inside of; here they show as U+FFFD.
+    assert text == said(llm.load(str(checkpoints / "writes")), "Count from one to five.")[0].rstrip("\ufffd")
 
     cancel = Cancel()
     begin = time.perf_counter()

@@ -25,6 +25,9 @@ class Vocabulary:
     bos_text: str = "<s>"
     eos_text: str = "</s>"
     stop_ids: frozenset[int] = frozenset({2})
+    tool_template: str = ""
+    image_tag: str = ""
+    pictures_as_words: bool = False
 
 
 def engine(*tags: str, **texts: Any) -> Any:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from llm.cancel import Cancel
 from llm.catalogue.entry import ModelEntry
-from llm.engine import GeneratedToken, GenerationEnd, GenerationStep, MemoryUse, Waiting
+from llm.engine import Engine, GeneratedToken, GenerationEnd, GenerationStep, MemoryUse, Waiting
 from llm.events import Token
 from llm.plan import LoadPlan
 from llm.prompt import Piece, Prompt, Span
@@ -19,7 +19,7 @@ SPECIAL = {"<|im_start|>": 1, "<|im_end|>": 2, "<tool_call>": 3}
 
 
 @dataclass
-class ScriptedEngine:
+class ScriptedEngine(Engine):
     """Each character is a token; `script` is what it answers, `received` what it was asked."""
 
     script: Sequence[str] = ("Hello", " there")

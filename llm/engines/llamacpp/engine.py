@@ -30,7 +30,7 @@ from llm.catalogue import gguf
 from llm.catalogue.entry import ModelEntry
 from llm.catalogue.lookup import mmproj_of
 from llm.config import config
-from llm.engine import GeneratedToken, GenerationEnd, GenerationStep, MemoryUse, Waiting
+from llm.engine import Engine, GeneratedToken, GenerationEnd, GenerationStep, MemoryUse, Waiting
 from llm.engines.captured_stderr import Overheard
 from llm.engines.llamacpp.server import parameters
 from llm.engines.llamacpp.vision import IMAGE_TAG, NO_TOKEN, Eyes, give_eyes
@@ -53,6 +53,12 @@ DEFAULT_CONTEXT_TOKENS = 8192
 CACHED_RUNS = 4096
 # How llama.cpp says that memory ran out: ggml's allocators, the mapping of the file, C++.
 _NO_MEMORY = ("insufficient memory", "cannot allocate memory", "failed to allocate", "unable to allocate", "bad_alloc")
+
+# Where a file does not say whether a prompt begins with the begin-of-sequence token, llama.cpp goes by the vocabulary:
+# SentencePiece's has one, and these of byte pairs (`llama_vocab::impl::load` of llama.cpp's llama-vocab.cpp).
+_PRE_WITH_BOS = frozenset(
+    ("llama3", "llama-v3", "llama-bpe", "falcon3", "falcon-h1", "pixtral", "midm-2.0", "lfm2", "tekken", "chameleon")
+)
 
 
 def load(entry: ModelEntry, path: Path, plan: LoadPlan, progress: LoadProgress) -> LlamaCppEngine:
@@ -114,10 +120,11 @@ def _close(engine: weakref.ref[LlamaCppEngine]) -> None:
         alive.close()
 
 
-class LlamaCppEngine:
+class LlamaCppEngine(Engine):
     """See `llm.engine.Engine`."""
 
     can_constrain = True
+    can_embed = True
     pictures_as_words = True
     """llama.cpp puts a picture's tags around it by itself, so that a template is to treat it as one of the words."""
     image_tag = IMAGE_TAG
@@ -126,6 +133,7 @@ class LlamaCppEngine:
         header = gguf.read_header(path)
         self.context_tokens = context_tokens
         self.chat_template = header.chat_template
+        self.tool_template = str(header.metadata.get("tokenizer.chat_template.tool_use", ""))
         self.special_tokens = gguf.special_tokens(path)
         names = {token_id: text for text, token_id in self.special_tokens.items()}
         ends = [header.metadata.get(f"tokenizer.ggml.{name}_token_id") for name in ("eos", "eot")]
@@ -133,10 +141,9 @@ class LlamaCppEngine:
         bos = header.metadata.get("tokenizer.ggml.bos_token_id")
         self.bos_text = names.get(bos, "") if isinstance(bos, int) else ""
         self.eos_text = names.get(ends[0], "") if isinstance(ends[0], int) else ""
-        # The vocabulary's own wish; where the file is silent, llama.cpp adds one for SentencePiece only.
-        self._add_bos = bool(
-            header.metadata.get("tokenizer.ggml.add_bos_token", header.tokenizer_model == "llama") and self.bos_text
-        )
+        # The vocabulary's own wish; where the file is silent, llama.cpp's.
+        silent = header.tokenizer_model == "llama" or header.metadata.get("tokenizer.ggml.pre") in _PRE_WITH_BOS
+        self._add_bos = bool(header.metadata.get("tokenizer.ggml.add_bos_token", silent) and self.bos_text)
         self._memory_bytes = memory_bytes
         self._server = server
         self._key = key

@@ -11,7 +11,7 @@ import torch
 
 from llm.cancel import Cancel
 from llm.catalogue.entry import ModelEntry
-from llm.engine import GeneratedToken, GenerationEnd, GenerationStep, MemoryUse, Waiting
+from llm.engine import Engine, GeneratedToken, GenerationEnd, GenerationStep, MemoryUse, Waiting
 from llm.engines.transformers.request import Ended, NewToken, Request
 from llm.engines.transformers.scheduler import Scheduler
 from llm.engines.transformers.text_stream import TextStream
@@ -23,7 +23,7 @@ from llm.prompt import Piece, Prompt, Span
 from llm.settings import GenerationSettings
 
 
-class TransformersEngine:
+class TransformersEngine(Engine):
     """See `llm.engine.Engine`. Safe to use from many threads.
 
     model, tokenizer: the underlying transformers objects, for tests and research.
@@ -45,22 +45,22 @@ class TransformersEngine:
         self.stop_ids = tokenizer.stop_ids
         self.bos_text = tokenizer.bos_text
         self.eos_text = tokenizer.eos_text
-        self.image_tag: str = getattr(tokenizer, "image_tag", "")
+        self.tool_template = tokenizer.tool_template
+        self.image_tag = tokenizer.image_tag
         self._spans = tokenizer
         self._scheduler = scheduler
 
     def encode(self, spans: Sequence[Span]) -> Prompt:
         """Token ids and pieces of a rendered prompt; control spans to control ids, all else to plain text.
 
-        Pictures become the prompt's inputs where the tokenizer has a method `inputs(spans)` that makes, of all
-        spans, what the model's `forward` takes beside the ids, by name.
+        Pictures become the prompt's inputs: what the tokenizer makes of all spans for the model's `forward`, by name.
 
         Raises:
             UnsupportedContent: a span stands for a picture, and the model takes none.
         """
         inputs: Mapping[str, Any] = {}
         if any(span.image is not None for span in spans):
-            if not hasattr(self._spans, "inputs"):
+            if not self._spans.takes_pictures:
                 raise UnsupportedContent(model=self.entry.name, content="pictures", accepted="text")
             inputs = {name: _tensor(value) for name, value in self._spans.inputs(spans).items()}
         tokens = self._spans.encode_spans(spans)
@@ -84,7 +84,7 @@ class TransformersEngine:
         """
         request = self._request(prompt, settings, stop_ids, cancel)
         self._scheduler.submit(request)
-        text = TextStream(getattr(self._spans, "decode_growing", self._spans.decode))
+        text = TextStream(self._spans.decode_growing)
         try:
             if request.ahead:
                 yield Waiting(request.ahead)
@@ -94,7 +94,7 @@ class TransformersEngine:
                 elif isinstance(outcome, NewToken):
                     yield GeneratedToken(self._token(outcome), text.push(outcome.id))
                 elif isinstance(outcome, Ended):
-                    yield GenerationEnd(outcome.reason, outcome.cached_tokens)
+                    yield GenerationEnd(outcome.reason, outcome.cached_tokens, text.flush())
         finally:
             request.abandon()
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from llm.engines.transformers.plain_tokenizer import PlainTokenizer
 from llm.errors import CorruptModel
+from llm.families.base import SpanTokenizer
 from llm.prompt import Span
 
 # Besides the tokens marked special, a checkpoint's added tokens that look like this are control tags.
@@ -23,7 +24,7 @@ WHITE_SPACE = "\t\n\v\f\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" + "".joi
 TAG_KINDS = ("control", "image", "audio")
 
 
-class HFSpanTokenizer:
+class HFSpanTokenizer(SpanTokenizer):
     """`SpanTokenizer` (llm/families/base.py) over a transformers tokenizer, fast or slow.
 
     Args:
@@ -34,12 +35,13 @@ class HFSpanTokenizer:
     def __init__(self, tokenizer: Any, stop_ids: frozenset[int] = frozenset()) -> None:
         self.tokenizer = tokenizer
         template = tokenizer.chat_template
-        self.chat_template: str = _default_template(template)
+        self.chat_template: str = _template_named(template, "default")
+        self.tool_template = _template_named(template, "tool_use") if isinstance(template, Mapping) else ""
         self.bos_text: str = tokenizer.bos_token or ""
         self.eos_text: str = tokenizer.eos_token or ""
         own_stop = {tokenizer.eos_token_id} - {None}
         self.stop_ids: frozenset[int] = frozenset(stop_ids | own_stop)
-        self.special_tokens: Mapping[str, int] = _control_tokens(tokenizer, self.chat_template)
+        self.special_tokens: Mapping[str, int] = _control_tokens(tokenizer, self.chat_template + self.tool_template)
         self._texts = {token_id: text for text, token_id in self.special_tokens.items()}
         # Any text with a character outside the vocabulary gives the unknown token; it is no sign of a tag.
         self._guarded_ids = frozenset(self._texts) - {tokenizer.unk_token_id}
@@ -47,7 +49,7 @@ class HFSpanTokenizer:
         if self._backend is not None:
             self._backend.no_truncation()
             self._backend.no_padding()
-        self.token_text = lru_cache(maxsize=65536)(self._token_text)
+        self._kept_texts = lru_cache(maxsize=65536)(self._token_text)
 
     def encode_spans(self, spans: Sequence[Span]) -> list[tuple[int, str, Span]]:
         """Per token: id, how it reads, and the span in which it begins."""
@@ -61,6 +63,9 @@ class HFSpanTokenizer:
 
     def decode(self, ids: Sequence[int]) -> str:
         return self.tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False)
+
+    def token_text(self, token_id: int) -> str:
+        return self._kept_texts(token_id)
 
     def _token_text(self, token_id: int) -> str:
         if token_id in self._texts:
@@ -198,9 +203,11 @@ def _tokenizer_file(folder: Any) -> Any:
     return next((folder / name for name in names if (folder / name).exists()), folder / "tokenizer.json")
 
 
-def _default_template(template: Any) -> str:
+def _template_named(template: Any, name: str) -> str:
+    """One of several templates of a checkpoint, by name; where it has one alone, that is the default."""
     if isinstance(template, Mapping):
-        return template.get("default") or next(iter(template.values()), "")
+        first = next(iter(template.values()), "") if name == "default" else ""
+        return str(template.get(name) or first)
     return template or ""
 
 

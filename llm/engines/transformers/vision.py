@@ -37,11 +37,13 @@ class PictureTokenizer(HFSpanTokenizer):
         stop_ids: as for `HFSpanTokenizer`.
     """
 
+    takes_pictures = True
+
     def __init__(self, processor: Any, stop_ids: frozenset[int] = frozenset()) -> None:
         super().__init__(processor.tokenizer, stop_ids)
         self.processor = processor
         self.chat_template = self.chat_template or processor.chat_template or ""
-        self.image_tag: str = processor.image_token
+        self.image_tag = processor.image_token
         self._lock = threading.Lock()
         self._processed = lru_cache(maxsize=REMEMBERED_PROMPTS)(self._process)
 
