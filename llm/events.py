@@ -8,7 +8,8 @@ from typing import Literal, TypeAlias
 from llm.messages import ToolCallPart
 from llm.prompt import Prompt
 
-FinishReason: TypeAlias = Literal["stop", "length", "cancelled", "tool_calls"]
+FinishReason: TypeAlias = Literal["stop", "length", "cancelled", "tool_calls", "repetition"]
+"""`repetition`: the answer was ended because it wrote the same again and again."""
 
 
 @dataclass(frozen=True, slots=True)

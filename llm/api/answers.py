@@ -49,6 +49,11 @@ class Answer:
                 self.end = event
 
 
+def finish_reason(end: Finished) -> str:
+    """By OpenAI's words: an answer that was ended because it repeated itself is one that was cut."""
+    return "length" if end.reason == "repetition" else end.reason
+
+
 def whole(events: Iterator[Event]) -> Answer:
     answer = Answer()
     for event in events:

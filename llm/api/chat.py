@@ -12,7 +12,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from llm.api import conversion
-from llm.api.answers import Answer, Heading, streamed, usage_of, watched, whole
+from llm.api.answers import Answer, Heading, finish_reason, streamed, usage_of, watched, whole
 from llm.api.json_schema import CheckedSchema, checked
 from llm.api.models import entry_of
 from llm.api.schemas import ChatRequest
@@ -59,7 +59,7 @@ def _events(body: ChatRequest, request: Request, cancel: Cancel) -> Iterator[Eve
     tools = conversion.tools(body)
     model = handles.chat(entry)
     try:
-        settings = conversion.settings(body, entry, model.context_tokens)
+        settings = conversion.settings(body, model.entry, model.context_tokens)
         settings = replace(
             settings,
             logprobs=(body.top_logprobs or 0) if body.logprobs else None,
@@ -72,13 +72,18 @@ def _events(body: ChatRequest, request: Request, cancel: Cancel) -> Iterator[Eve
     forced = bool(tools) and body.tool_choice not in (None, "auto")
     if forced:
         settings = replace(settings, json_schema=conversion.call_schema(tools))
+    held_to = None
     if settings.json_schema is not None:
         _check_can_constrain(model, "tool_choice" if forced else "response_format")
         held_to = checked(settings.json_schema, "tools" if forced else "response_format")
-        settings = replace(settings, json_schema=held_to.for_engine)
+        shown = held_to.for_engine
+        if tools and not forced:  # a call, or an answer by the schema: the model chooses
+            call = checked(conversion.call_schema(tools), "tools").for_engine
+            shown = {"anyOf": [conversion.moved(shown, "#/anyOf/0"), conversion.moved(call, "#/anyOf/1")]}
+        settings = replace(settings, json_schema=shown)
     written = model.stream(messages, settings, cancel, tools or None, keep_all=True)
     answered = watched(written, entry, request, cancel)
-    if settings.json_schema is not None:
+    if held_to is not None:
         answered = _held_to(held_to, answered)
     yield from _as_call(answered) if forced else _with_ids(answered)
 
@@ -165,7 +170,7 @@ def _choice(answer: Answer, body: ChatRequest) -> dict[str, Any]:
         "index": 0,
         "message": message,
         "logprobs": {"content": logprobs(answer.tokens, body.top_logprobs or 0)} if body.logprobs else None,
-        "finish_reason": answer.end.reason,
+        "finish_reason": finish_reason(answer.end),
     }
 
 
@@ -211,7 +216,7 @@ class _Chunks:
                 yield self._chunk({"tool_calls": [{"index": self.calls, **_call(event.call)}]})
                 self.calls += 1
             case Finished():
-                yield self._chunk({}, finish_reason=event.reason)
+                yield self._chunk({}, finish_reason=finish_reason(event))
                 if self.body.stream_options and self.body.stream_options.include_usage:
                     yield self.heading.wrap([], usage=usage_of(event.usage))
 

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from llm.api import conversion
-from llm.api.answers import Heading, streamed, usage_of, watched, whole
+from llm.api.answers import Heading, finish_reason, streamed, usage_of, watched, whole
 from llm.api.models import entry_of
 from llm.api.schemas import CompletionRequest
 from llm.api.work import Work, result
@@ -44,7 +44,7 @@ def router() -> APIRouter:
             "index": 0,
             "text": f"{echo}{answer.text}",
             "logprobs": writer.logprobs(answer.tokens),
-            "finish_reason": answer.end.reason,
+            "finish_reason": finish_reason(answer.end),
         }
         return heading.wrap([choice], usage=usage_of(answer.end.usage))
 
@@ -69,7 +69,7 @@ def _events(body: CompletionRequest, request: Request, cancel: Cancel) -> Iterat
     if not model.can_complete:
         raise UnsupportedContent(model=entry.id, content="a raw prompt", accepted="conversations")
     try:
-        settings = conversion.settings(body, entry, DEFAULT_TOKENS)
+        settings = conversion.settings(body, model.entry, DEFAULT_TOKENS)
         settings = replace(settings, logprobs=body.logprobs)
     except ValueError as error:
         raise InvalidRequest(detail=str(error)) from error
@@ -88,7 +88,7 @@ class _Chunks:
         if isinstance(event, TextDelta) and (event.text or event.tokens):
             yield self.chunk(event.text, logprobs=self.logprobs(event.tokens))
         elif isinstance(event, Finished):
-            yield self.chunk("", finish_reason=event.reason)
+            yield self.chunk("", finish_reason=finish_reason(event))
             if self.body.stream_options and self.body.stream_options.include_usage:
                 yield self.heading.wrap([], usage=usage_of(event.usage))
 

@@ -162,7 +162,7 @@ def call_schema(told: Sequence[dict[str, Any]]) -> dict[str, Any]:
                 "type": "object",
                 "properties": {
                     "name": {"const": tool["function"]["name"]},
-                    "arguments": {"additionalProperties": False, **_moved(tool["function"]["parameters"], place)},
+                    "arguments": {"additionalProperties": False, **moved(tool["function"]["parameters"], place)},
                 },
                 "required": ["name", "arguments"],
                 "additionalProperties": False,
@@ -171,17 +171,17 @@ def call_schema(told: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return {"anyOf": shapes} if several else shapes[0]
 
 
-def _moved(schema: Any, place: str, depth: int = 0) -> Any:
+def moved(schema: Any, place: str, depth: int = 0) -> Any:
     """A copy of a schema that stands at `place` of another. What is nested beyond any bound is left for the check."""
     if depth > 64:
         return schema
     if isinstance(schema, list):
-        return [_moved(item, place, depth + 1) for item in schema]
+        return [moved(item, place, depth + 1) for item in schema]
     if not isinstance(schema, dict):
         return schema
     return {
         name: place + value[1:]
         if name == "$ref" and isinstance(value, str) and value.startswith("#")
-        else _moved(value, place, depth + 1)
+        else moved(value, place, depth + 1)
         for name, value in schema.items()
     }

@@ -21,6 +21,7 @@ from llm.families.base import RenderOptions
 from llm.families.jinja import render
 from llm.families.placeholders import Placeholders
 from llm.families.published import Format, format_of
+from llm.families.tool_calls import written_calls
 from llm.messages import (
     DocumentPart,
     ImagePart,
@@ -105,22 +106,7 @@ class TemplateFamily:
         return engine.stop_ids | {engine.special_tokens[end] for end in ends if end in engine.special_tokens}
 
     def tool_call(self, text: str) -> tuple[str, list[ToolCallPart]]:
-        """Calls written the Hermes way, which Qwen follows: `<tool_call>{"name", "arguments"}</tool_call>`."""
-        calls: list[ToolCallPart] = []
-
-        def take(match: re.Match[str]) -> str:
-            try:
-                call = json.loads(match.group(1))
-                arguments = call["arguments"]
-                name = str(call["name"])
-            except (ValueError, KeyError, TypeError):
-                return match.group(0)
-            written = arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
-            calls.append(ToolCallPart(f"call_{len(calls)}", name, written))
-            return ""
-
-        rest = re.sub(r"<tool_call>\s*(\{.*?\})\s*</tool_call>", take, text, flags=re.DOTALL)
-        return (rest.strip() if calls else text), calls
+        return written_calls(text)
 
 
 def _with_pictures(spans: Iterator[Span], engine: Engine, pictures: Sequence[ImagePart]) -> Iterator[Span]:

@@ -50,9 +50,11 @@ from llm.messages import (
 from llm.plan import LoadPlan, LoadProgress
 from llm.prompt import Prompt
 from llm.remote.client import Call, Server, events, fetched, refusal
+from llm.repetition import RepetitionWatch
 from llm.settings import GenerationSettings
 
-_REASONS: dict[str, FinishReason] = {"stop": "stop", "length": "length", "tool_calls": "tool_calls"}
+_KNOWN: tuple[FinishReason, ...] = ("stop", "length", "tool_calls", "repetition")
+_REASONS: dict[str, FinishReason] = {reason: reason for reason in _KNOWN}
 _PLAIN = GenerationSettings()
 
 
@@ -122,6 +124,7 @@ class RemoteModel:
             begin = time.perf_counter()
             yield PromptReady(self.prompt(messages))
             answer = _Answer(begin)
+            watch = RepetitionWatch()
             body = _request(self._model, messages_of(messages), settings, tools)
             with closing(events(self._server, Call("/chat/completions", body, stream=True), stop)) as chunks:
                 for chunk in chunks:
@@ -130,7 +133,13 @@ class RemoteModel:
                         continue
                     if "error" in chunk:
                         raise self._broken(chunk["error"])
-                    yield from answer.take(chunk)
+                    for event in answer.take(chunk):
+                        yield event
+                        words = event.text if isinstance(event, (TextDelta, ThinkingDelta)) else ""
+                        if settings.json_schema is None and watch.feed(words):
+                            answer.reason = "repetition"
+                    if answer.reason == "repetition":
+                        break
             if not answer.reason and not stop.is_set():
                 raise RemoteFailed(server=self._server.name, detail="the answer broke off")
             yield from answer.end()

@@ -24,12 +24,15 @@ from llm.families.template import template_spans
 from llm.messages import AudioPart, ImagePart, Message, MessageLike, messages_of, says_something
 from llm.plan import LoadPlan
 from llm.planning.out_of_memory import explaining_memory
-from llm.prompt import Piece, Prompt
-from llm.runtime.output_parser import AnswerSplitter, bare_call
+from llm.prompt import Piece, Prompt, Span
+from llm.repetition import RepetitionWatch
+from llm.runtime.output_parser import AnswerSplitter, bare_calls
 from llm.settings import GenerationSettings
 
 SMALLEST_ANSWER_TOKENS = 64
 """A message that leaves less room than this for an answer is refused."""
+TEMPLATE_TOKENS = 16
+"""More than templates put around one message. Where it is too many, another turn is left out in the next round."""
 
 
 class EngineChatModel:
@@ -77,21 +80,48 @@ class EngineChatModel:
         settings = settings or GenerationSettings()
         conversation = messages_of(messages)
         self._check(conversation)
-        options = RenderOptions(tuple(tools or ()), settings.thinking)
+        # A schema holds from the first token on, which leaves no room for thinking.
+        thinking = False if settings.json_schema is not None else settings.thinking
+        options = RenderOptions(tuple(tools or ()), thinking)
         context = self.engine.context_tokens
         reserve = min(settings.max_length, context // 4)
-        dropped = 0
-        while True:
-            prompt = self.engine.encode(self.family.render(conversation, self.engine, options))
-            if len(prompt.ids) + reserve <= context:
-                break
-            shorter = None if keep_all else _without_oldest_turn(conversation)
+        prompt = self._encoded(conversation, options, settings)
+        kept = conversation
+        while len(prompt.ids) + reserve > context:
+            shorter = None if keep_all else self._shortened(kept, len(prompt.ids) + reserve - context)
             if shorter is None:
                 self._check_room(prompt, min(reserve, SMALLEST_ANSWER_TOKENS))
                 break
-            dropped += len(conversation) - len(shorter)
-            conversation = shorter
-        return replace(prompt, dropped_messages=dropped)
+            kept = shorter
+            prompt = self._encoded(kept, options, settings)
+        return replace(prompt, dropped_messages=prompt.dropped_messages + len(conversation) - len(kept))
+
+    def _encoded(self, conversation: Sequence[Message], options: RenderOptions, settings: GenerationSettings) -> Prompt:
+        spans = self.family.render(conversation, self.engine, options)
+        tags = self.thinking_tags
+        if settings.json_schema is not None and tags and "".join(s.text for s in spans).rstrip().endswith(tags[0]):
+            spans += template_spans(f"\n{tags[1]}\n\n", self.engine.special_tokens)
+        return self.engine.encode(spans)
+
+    def _shortened(self, conversation: Sequence[Message], over_tokens: int) -> list[Message] | None:
+        """The conversation without so many of its oldest turns as are surely `over_tokens` too many; None: at the last.
+
+        A turn is weighed by its own words' tokens, which the template only adds to: leaving out turns until their words
+        make up for the excess never leaves out one too many.
+        """
+        begin = next((index for index, message in enumerate(conversation) if message.role == "user"), 0)
+        shorter = _without_oldest_turn(conversation)
+        while shorter is not None:
+            gone = conversation[begin : begin + len(conversation) - len(shorter)]
+            words = [Span(message.text, "user") for message in gone if message.text]
+            least_is_unknown = any(message.images for message in gone)
+            if least_is_unknown or len(self.engine.encode(words).ids) + TEMPLATE_TOKENS * len(gone) >= over_tokens:
+                return shorter
+            further = _without_oldest_turn(shorter)
+            if further is None:
+                return shorter
+            shorter = further
+        return None
 
     def _check(self, conversation: Sequence[Message]) -> None:
         if not conversation:
@@ -131,7 +161,7 @@ class EngineChatModel:
             if not says_something(messages_of(messages)):
                 raise EmptyMessage()
             prompt = self.prompt(messages, tools, settings, keep_all)
-            tags = self.family.thinking_tags
+            tags = self.thinking_tags
             splitter = AnswerSplitter(tags, settings.stop, holds_tool_calls=bool(tools))
             splitter.tool_names = tuple(tool["function"]["name"] for tool in tools or ())
             splitter.begins_with_metadata = self.family.answers_begin_with_metadata
@@ -168,6 +198,12 @@ class EngineChatModel:
         if not encoded.ids:
             raise EmptyMessage()
         return encoded
+
+    @property
+    def thinking_tags(self) -> tuple[str, str] | None:
+        """What stands around thinking in answers: the template's tags, where it names Mistral's, else the family's."""
+        template = self.engine.chat_template
+        return ("[THINK]", "[/THINK]") if "[THINK]" in template else self.family.thinking_tags
 
     @property
     def takes_tools(self) -> bool:
@@ -211,6 +247,7 @@ class EngineChatModel:
         yield PromptReady(prompt)
         steps = self.engine.generate(prompt, settings, self.family.stop_ids(self.engine), cancel)
         end = GenerationEnd("cancelled")
+        watch = RepetitionWatch()
         try:
             for step in steps:
                 match step:
@@ -219,6 +256,9 @@ class EngineChatModel:
                         yield from splitter.feed(step)
                         if splitter.stopped:
                             end = GenerationEnd("stop", end.cached_tokens)
+                            break
+                        if settings.json_schema is None and watch.feed(step.text):
+                            end = GenerationEnd("repetition", end.cached_tokens)
                             break
                     case Waiting():
                         yield clock.heartbeat(step.ahead)
@@ -234,8 +274,8 @@ class EngineChatModel:
         reason: FinishReason = end.reason
         if splitter.held_text:
             words, calls = self.family.tool_call(splitter.held_text)
-            if not calls and (bare := bare_call(splitter.held_text, splitter.tool_names)):
-                words, calls = "", [bare]
+            if not calls and (bare := bare_calls(splitter.held_text, splitter.tool_names)):
+                words, calls = "", bare
             if words:
                 yield TextDelta(words)
             for call in calls:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Sequence
 
 from llm.engine import GeneratedToken
 from llm.events import TextDelta, ThinkingDelta, Token
+from llm.families.tool_calls import OPENINGS, written_calls
 from llm.messages import ToolCallPart
 
-TOOL_CALL_TAG = "<tool_call>"
-_BARE_CALLS = ('{"name":', '```json{"name":', '```{"name":')
+_BARE_CALLS = ('{"name":', '[{"name":', '```json{"name":', '```{"name":')
 """How an answer begins that is a call without tags, white space left out. Qwen2.5-Coder writes them so."""
 
 
@@ -29,13 +28,16 @@ class AnswerSplitter:
         self.held_text = ""
         self._tags = thinking_tags
         self._stop = tuple(text for text in stop if text)
-        self._tool_tag = TOOL_CALL_TAG if holds_tool_calls else ""
+        self._tool_tags = OPENINGS if holds_tool_calls else ()
         self.thinking = False
         self.begins_with_metadata = False
         """Whether the first line names a called function, or is empty (ChatGLM3). May be set at the start."""
         self.tool_names: tuple[str, ...] = ()
         """The tools at hand. Set at the start, an answer that may be a bare call of one of them is held, too."""
         self._spoken = False
+        self._after_tag = False
+        self._thought = False
+        """Whether the closing tag was seen. One without an opening tag is no word, and left out."""
         self._waiting = ""
         self._tokens: list[Token] = []
 
@@ -76,7 +78,7 @@ class AnswerSplitter:
     def _takes_metadata(self) -> bool:
         """Whether the words have begun. A first line with a name, and tools at hand: it is a call, and held."""
         line, newline, _ = self._waiting.partition("\n")
-        if self._tool_tag and (line.strip() or not newline):
+        if self._tool_tags and (line.strip() or not newline):
             if newline:
                 self.held_text, self._waiting = self._waiting, ""
             return False
@@ -87,6 +89,9 @@ class AnswerSplitter:
 
     def _advance(self) -> Iterator[TextDelta | ThinkingDelta]:
         while True:
+            if self._after_tag:  # the line ends after a tag are its own, in whichever tokens they come
+                self._waiting = self._waiting.lstrip("\n")
+                self._after_tag = not self._waiting
             found = self._first_mark()
             if found is None:
                 keep = _partial(self._waiting, self._marks())
@@ -101,12 +106,13 @@ class AnswerSplitter:
             if mark in self._stop:
                 self.stopped = True
                 return
-            if mark == self._tool_tag:
+            if mark in self._tool_tags:
                 self.held_text, self._waiting = mark + self._waiting, ""
                 return
             self._spoken = self._spoken or self.thinking  # it thinks once
+            self._thought = self._thought or (self._tags is not None and mark == self._tags[1])
             self.thinking = self._tags is not None and mark == self._tags[0]
-            self._waiting = self._waiting.lstrip("\n")
+            self._after_tag = True
 
     def _marks(self) -> list[str]:
         """What matters at this place. A thinking tag opens only at the answer's begin; later it is just text."""
@@ -114,8 +120,8 @@ class AnswerSplitter:
             return [self._tags[1]]
         begun = self._spoken or not _could_begin(self._waiting.lstrip(), self._tags)
         opening = [self._tags[0]] if self._tags and not begun else []
-        tool = [self._tool_tag] if self._tool_tag else []
-        return [*self._stop, *opening, *tool]
+        stray = [self._tags[1]] if self._tags and not self._thought else []
+        return [*self._stop, *opening, *stray, *self._tool_tags]
 
     def _first_mark(self) -> tuple[int, str] | None:
         found = [(self._waiting.find(mark), mark) for mark in self._marks()]
@@ -133,16 +139,12 @@ class AnswerSplitter:
         yield TextDelta(text, tokens)
 
 
-def bare_call(text: str, tool_names: Sequence[str]) -> ToolCallPart | None:
-    """The call that a whole answer is: `{"name": one of the tools, "arguments": {...}}`, bare or fenced as code."""
-    fenced = re.fullmatch(r"\s*(?:```(?:json)?)?\s*(\{.*\})\s*(?:```)?\s*", text, re.DOTALL)
-    try:
-        call = json.loads(fenced[1]) if fenced else None
-    except ValueError:
-        return None
-    if not isinstance(call, dict) or call.get("name") not in tool_names or not isinstance(call.get("arguments"), dict):
-        return None
-    return ToolCallPart("call_0", call["name"], json.dumps(call["arguments"], ensure_ascii=False))
+def bare_calls(text: str, tool_names: Sequence[str]) -> list[ToolCallPart]:
+    """The calls that a whole answer is: `{"name": one of the tools, "arguments": {...}}`, bare or fenced as code."""
+    fenced = re.fullmatch(r"\s*(?:```(?:json)?)?\s*([\[{].*[\]}])\s*(?:```)?\s*", text, re.DOTALL)
+    words, calls = written_calls(f"<tool_call>{fenced[1]}</tool_call>") if fenced else (text, [])
+    told = re.search(r'"(arguments|parameters)"\s*:\s*\{', text) is not None
+    return calls if told and not words and all(call.name in tool_names for call in calls) else []
 
 
 def _squeezed(text: str) -> str:

@@ -90,6 +90,8 @@ def _outcome(stored: StoredMessage) -> None:
         st.caption(t("chat.stopped"))
     elif meta.reason == "length":
         st.caption(t("chat.cut"))
+    elif meta.reason == "repetition":
+        st.caption(t("chat.repeated"))
     elif meta.status == "complete" and not stored.message.parts:
         st.caption(t("chat.silent"))
     if meta.dropped_messages:
