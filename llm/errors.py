@@ -156,6 +156,14 @@ class NotAudio(ModelError):
     sentence = "{name} is not a sound or video file that can be read ({detail})."
 
 
+class SilkAudio(NotAudio):
+    code = "silk_audio"
+    sentence = (
+        "{name} is a voice message of WeChat or QQ (SILK), which no common library reads. Convert it to MP3 or WAV "
+        "first, for example with silk-v3-decoder, and choose it again."
+    )
+
+
 class NoAudioStream(ModelError):
     code, status = "no_audio_stream", 400
     sentence = "{name} holds no sound, only pictures."
@@ -174,6 +182,11 @@ class AudioTooLong(ModelError):
 class NoSpeech(ModelError):
     code, status = "no_speech", 400
     sentence = "Nobody speaks in {name}. If somebody does, turn the voice activity filter off and try again."
+
+
+class CannotTranslate(ModelError):
+    code, status = "cannot_translate", 400
+    sentence = "{model} was not trained to translate. Choose another Whisper, such as small or medium, or transcribe."
 
 
 class AccessDenied(ModelError):

@@ -17,8 +17,9 @@ from llm.config import config
 from llm.errors import InvalidRequest, NoSpeech
 from llm.runtime import handles
 from llm.speech import exports
+from llm.speech.languages import language_code
 from llm.speech.options import SpeechOptions
-from llm.speech.segments import Segment, SpeechEvent, SpeechFinished, SpeechStarted, Transcription
+from llm.speech.segments import Segment, SpeechEvent, SpeechFinished, SpeechStarted, Transcription, joined
 from llm.speech.transcriber import Recording
 
 Format = Literal["json", "text", "srt", "vtt", "verbose_json"]
@@ -48,12 +49,12 @@ def router() -> APIRouter:
     async def transcriptions(
         request: Request,
         asked: Annotated[Asked, Depends()],
-        language: Annotated[str, Form(max_length=16)] = "",
+        language: Annotated[str, Form(max_length=32)] = "",
         granularities: Annotated[list[Literal["word", "segment"]], Form(alias="timestamp_granularities[]")] = [],  # noqa: B006
     ) -> Any:
         """A recording's words, in its own language."""
         options = SpeechOptions(
-            language=language or None,
+            language=_code(language),
             word_timestamps="word" in granularities or asked.response_format in ("srt", "vtt"),
             initial_prompt=asked.prompt,
             temperature=asked.temperature,
@@ -80,6 +81,17 @@ def router() -> APIRouter:
     return group
 
 
+def _code(language: str) -> str | None:
+    """
+    Raises:
+        InvalidRequest: nobody knows such a language.
+    """
+    try:
+        return language_code(language)
+    except ValueError as error:
+        raise InvalidRequest(detail=str(error), param="language") from error
+
+
 def _events(request: Request, asked: Asked, options: SpeechOptions, cancel: Cancel) -> Iterator[SpeechEvent]:
     entry = entry_of(asked.model, request)
     model = handles.transcriber(entry)
@@ -89,10 +101,10 @@ def _events(request: Request, asked: Asked, options: SpeechOptions, cancel: Canc
         for event in model.transcribe(Recording(asked.file.file, asked.name), options, cancel):
             if isinstance(event, (SpeechStarted, Segment, SpeechFinished)):
                 yield event
-    except NoSpeech:
+    except NoSpeech as error:
         # OpenAI's clients expect an empty text for silence, where people are told what to try.
         yield SpeechStarted(options.language or "", 0.0, None, "", "")
-        yield SpeechFinished("stop", 0.0)
+        yield SpeechFinished("stop", float(error.values.get("duration_s", 0.0)))
 
 
 def _work(request: Request, asked: Asked, options: SpeechOptions) -> Work[SpeechEvent]:
@@ -118,7 +130,7 @@ async def _heard(request: Request, asked: Asked, options: SpeechOptions) -> Tran
 
 
 def _response(heard: Transcription, asked: Asked, options: SpeechOptions) -> dict[str, Any] | Response:
-    text = " ".join(segment.text for segment in heard.segments)
+    text = joined(segment.text for segment in heard.segments)
     match asked.response_format:
         case "text":
             return PlainTextResponse(text + "\n")
@@ -171,8 +183,8 @@ class _Deltas:
 
     def of(self, event: SpeechEvent) -> Iterator[dict[str, Any]]:
         if isinstance(event, Segment):
-            delta = f"{' ' if self._text else ''}{event.text}"
-            self._text += delta
+            before, self._text = self._text, joined((self._text, event.text))
+            delta = self._text[len(before) :]
             yield {"type": "transcript.text.delta", "delta": delta}
         elif isinstance(event, SpeechFinished):
             usage = {"type": "duration", "seconds": round(event.duration_s)}

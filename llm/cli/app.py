@@ -158,8 +158,8 @@ def transcribe(
             typer.echo(text, nl=False)
             continue
         out.mkdir(parents=True, exist_ok=True)
-        target = out / f"{file.stem}.{to}"
-        target = out / f"{file.name}.{to}" if target in written else target
+        names = [file.stem, file.name, *(f"{file.name} ({number})" for number in range(2, len(files) + 2))]
+        target = next(place for name in names if (place := out / f"{name}.{to}") not in written)
         target.write_text(text, encoding="utf-8")
         written.add(target)
         notes.print(escape(str(target)))

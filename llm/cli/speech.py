@@ -13,6 +13,7 @@ from rich.progress import Progress, TextColumn, TimeRemainingColumn
 from llm.cli.terminal import notes
 from llm.runtime.protocols import Transcriber
 from llm.speech import exports
+from llm.speech.languages import language_code
 from llm.speech.options import SpeechOptions
 from llm.speech.segments import Segment, SpeechFinished, SpeechProgress, SpeechStarted, Transcription
 
@@ -38,7 +39,7 @@ def transcription(handle: Transcriber, file: Path, language: str, translate: boo
     Raises:
         ModelError: the file cannot be read, or nobody speaks.
     """
-    options = SpeechOptions(language=language or None, task="translate" if translate else "transcribe")
+    options = SpeechOptions(language=language_code(language), task="translate" if translate else "transcribe")
     segments: list[Segment] = []
     started = SpeechStarted("", 0.0, None, "", "")
     duration_s, begin = 0.0, time.perf_counter()

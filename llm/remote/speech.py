@@ -8,6 +8,7 @@ from typing import Any
 
 from llm.cancel import Cancel
 from llm.remote.client import Call, Server, events
+from llm.speech.audio import own_view
 from llm.speech.options import SpeechOptions
 from llm.speech.segments import Segment, SpeechEvent, SpeechFinished, SpeechStarted
 from llm.speech.transcriber import Recording
@@ -55,6 +56,5 @@ def transcribed(
 
 
 def _whole(source: Any) -> bytes:
-    source.seek(0)
-    data: bytes = source.read()
+    data: bytes = own_view(source).read()
     return data

@@ -10,7 +10,7 @@ from llm.cancel import Cancel
 from llm.catalogue.entry import ModelEntry
 from llm.engine import MemoryUse
 from llm.engines.in_flight import UseCount
-from llm.errors import ModelNotThere
+from llm.errors import CannotTranslate, ModelNotThere
 from llm.plan import LoadPlan
 from llm.planning.out_of_memory import explaining_memory
 from llm.speech.options import SpeechOptions
@@ -32,6 +32,11 @@ class LoadedRecogniser(Recogniser, Protocol):
         """What the weights take, by device."""
 
 
+# Trained without translations: they write down as spoken, whatever they are asked
+# (https://github.com/openai/whisper/discussions/2363, and the cards of distil-whisper).
+_NOT_TRANSLATING = ("turbo", "distil", ".en")
+
+
 class SpeechModel:
     """See `llm.runtime.protocols.Transcriber`."""
 
@@ -41,6 +46,8 @@ class SpeechModel:
         self.runtime = recogniser.runtime
         self.languages = recogniser.languages
         self.use = UseCount()
+        named = f"{entry.id} {entry.name}".lower()
+        self.translates = not any(mark in named for mark in _NOT_TRANSLATING)
         self._recogniser: LoadedRecogniser | None = recogniser
 
     def transcribe(
@@ -49,6 +56,8 @@ class SpeechModel:
         """See `llm.speech.transcriber.transcribe`. Several may run at once; their windows take turns."""
         if not isinstance(audio, Recording):
             audio = Recording(audio, Path(audio).name)
+        if options.task == "translate" and not self.translates:
+            raise CannotTranslate(model=self.entry.name)
         recogniser = self._recogniser
         if recogniser is None:
             raise ModelNotThere(model=self.entry.name)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+import os
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -10,7 +13,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
 
 import numpy as np
 
-from llm.errors import AudioTooLong, EmptyAudio, NoAudioStream, NotAudio
+from llm.errors import AudioTooLong, EmptyAudio, NoAudioStream, NotAudio, SilkAudio
+from llm.speech.samples import MonoStream
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -37,6 +41,12 @@ _PLAYED = {
 }
 _PLAYED_CODECS = {"pcm_s16le", "pcm_u8", "pcm_f32le", "mp3", "flac", "vorbis", "opus", "aac"}
 _LATEST_START_S = 3600.0  # a stream's claimed start beyond this is taken for a clock, not for an offset
+
+LONGEST_WAIT_S = 20.0
+"""Seconds of demuxing without a frame after which a damaged file is taken for ended."""
+_SILK = b"#!SILK_V3"
+_MP3_HEAD = 256 << 10
+"""Bytes in which the header with an MP3's length stands, after a title picture of the usual size."""
 
 AudioSource: TypeAlias = str | Path | BinaryIO
 
@@ -68,7 +78,7 @@ def probe(source: AudioSource, name: str) -> AudioInfo:
         AudioTooLong: it says that it is longer than `LONGEST_S`.
     """
     with closing(_open(source, name)) as container:
-        return _info(container, name)
+        return _info(container, name, source)
 
 
 def blocks(source: AudioSource, name: str, start_s: float = 0.0, end_s: float | None = None) -> Iterator[np.ndarray]:
@@ -84,8 +94,8 @@ def blocks(source: AudioSource, name: str, start_s: float = 0.0, end_s: float | 
     last = round((LONGEST_S if end_s is None else end_s) * SAMPLE_RATE)
     at = 0  # samples seen
     with closing(_open(source, name)) as container:
-        info = _info(container, name)
-        for samples in _grouped(_resampled(container, info.start_s)):
+        info = _info(container, name, source)
+        for samples in _grouped(_mono(container, info.start_s)):
             begin, at = at, at + len(samples)
             if at > first and begin < last:
                 yield samples[max(first - begin, 0) : last - begin]
@@ -99,23 +109,66 @@ def blocks(source: AudioSource, name: str, start_s: float = 0.0, end_s: float | 
         raise EmptyAudio(name=name)
 
 
+def own_view(source: BinaryIO) -> BinaryIO:
+    """The same bytes behind a position of their own: whoever shares a file object moves it under the other's feet."""
+    if isinstance(source, io.BytesIO):
+        return io.BytesIO(source.getvalue())  # shares the bytes until somebody writes
+    if hasattr(os, "pread"):
+        return io.BufferedReader(_Positioned(source.fileno()), buffer_size=1 << 16)
+    source.seek(0)
+    return io.BytesIO(source.read())
+
+
+class _Positioned(io.RawIOBase):
+    """A file read by descriptor, at a position that nobody else moves."""
+
+    def __init__(self, descriptor: int) -> None:
+        super().__init__()
+        self._descriptor = descriptor
+        self._at = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        data = os.pread(self._descriptor, len(buffer), self._at)
+        buffer[: len(data)] = data
+        self._at += len(data)
+        return len(data)
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        begin = {os.SEEK_SET: 0, os.SEEK_CUR: self._at}.get(whence)
+        self._at = (os.fstat(self._descriptor).st_size if begin is None else begin) + offset
+        return self._at
+
+
 def _open(source: AudioSource, name: str) -> InputContainer:
     import av
 
     if isinstance(source, str | Path):
         size = Path(source).stat().st_size
+        with open(source, "rb") as file:
+            head = file.read(len(_SILK) + 1)
     else:
+        source = own_view(source)
         size = source.seek(0, 2)
+        source.seek(0)
+        head = source.read(len(_SILK) + 1)
         source.seek(0)
     if size == 0:
         raise EmptyAudio(name=name)
+    if head.lstrip(b"\x02").startswith(_SILK):
+        raise SilkAudio(name=name)
     # An absolute path, because ffmpeg would read a relative one such as "concat:a" as a protocol.
     opened: Any = str(Path(source).absolute()) if isinstance(source, str | Path) else source
     try:
         container: InputContainer = av.open(
             opened, mode="r", metadata_errors="ignore", options={"format_whitelist": FORMATS}
         )
-    except (av.error.FFmpegError, ValueError) as error:
+    except (av.error.FFmpegError, ValueError, OverflowError) as error:
         raise NotAudio(name=name, detail=_reason(error)) from error
     return container
 
@@ -124,16 +177,21 @@ def _reason(error: Exception) -> str:
     return str(getattr(error, "strerror", "") or error)
 
 
-def _info(container: InputContainer, name: str) -> AudioInfo:
+def _info(container: InputContainer, name: str, source: AudioSource) -> AudioInfo:
     if not container.streams.audio:
         raise NoAudioStream(name=name)
-    stream = container.streams.audio[0]
+    stream = _track(container)
     context = stream.codec_context
-    duration_s = None
-    if container.duration:
+    if context is None:
+        raise NotAudio(name=name, detail="its codec is unknown")
+    if _guessed_length(container, source):
+        duration_s = None
+    elif container.duration:
         duration_s = container.duration / 1_000_000  # AV_TIME_BASE
     elif stream.duration and stream.time_base:
         duration_s = float(stream.duration * stream.time_base)
+    else:
+        duration_s = None
     if duration_s is not None and duration_s > LONGEST_S:
         raise AudioTooLong(name=name, hours=round(duration_s / 3600, 1), limit_hours=round(LONGEST_S / 3600))
     return AudioInfo(
@@ -145,6 +203,23 @@ def _info(container: InputContainer, name: str) -> AudioInfo:
         _start_s(container, stream),
         _played_as(container, context.name),
     )
+
+
+def _track(container: InputContainer) -> Any:
+    """The sound that a player plays: the track that the file calls its default, else the first."""
+    tracks = container.streams.audio
+    return next((track for track in tracks if track.disposition & track.disposition.default), tracks[0])
+
+
+def _guessed_length(container: InputContainer, source: AudioSource) -> bool:
+    """Whether the length is only ffmpeg's guess by the first frames' bit rate: ADTS, AMR, MP3 without its header."""
+    kind = container.format.name
+    if kind != "mp3":
+        return kind in ("aac", "ac3", "amr", "eac3", "gsm")
+    with open(source, "rb") if isinstance(source, str | Path) else own_view(source) as file:
+        file.seek(0)
+        head = file.read(_MP3_HEAD)
+    return not any(mark in head for mark in (b"Xing", b"Info", b"VBRI"))
 
 
 def _played_as(container: InputContainer, codec: str) -> str:
@@ -162,54 +237,48 @@ def _start_s(container: InputContainer, stream: Any) -> float:
     return start_s if 0.02 < start_s < _LATEST_START_S else 0.0
 
 
-def _resampled(container: InputContainer, start_s: float) -> Iterator[np.ndarray]:
-    from av.audio.resampler import AudioResampler
-
-    resampler = AudioResampler(format="s16", layout="mono", rate=SAMPLE_RATE)
+def _mono(container: InputContainer, start_s: float) -> Iterator[np.ndarray]:
     silence = round(start_s * SAMPLE_RATE)
     block = round(BLOCK_S * SAMPLE_RATE)
     for begin in range(0, silence, block):
-        yield np.zeros(min(block, silence - begin), np.int16)
-    for frame in _frames_and_end(container):
-        for part in resampler.resample(frame):
-            yield part.to_ndarray().reshape(-1)
-
-
-def _frames_and_end(container: InputContainer) -> Iterator[Any]:
-    yield from _valid_frames(container)
-    yield None  # the resampler holds back a few samples until told that nothing follows
+        yield np.zeros(min(block, silence - begin), np.float32)
+    timed = not {"aac", "mp3", "wav", "amr", "ac3", "flac"} & set(container.format.name.split(","))
+    yield from MonoStream(SAMPLE_RATE, keeps_gaps=timed).of(_valid_frames(container))
 
 
 def _valid_frames(container: InputContainer) -> Iterator[Any]:
     """Audio frames; what cannot be decoded is left out, since the rest may well be good."""
     import av
 
-    packets = container.demux(audio=0)
-    while True:
+    track = _track(container)
+    packets = container.demux(track)
+    heard = time.monotonic()
+    while time.monotonic() - heard < LONGEST_WAIT_S:
         try:
             packet = next(packets)
         except StopIteration:
             return
-        except av.error.FFmpegError:
+        except (av.error.FFmpegError, ValueError, OverflowError):
             return  # the container itself breaks off here
         try:
             frames = packet.decode()
-        except av.error.FFmpegError:
+        except (av.error.FFmpegError, ValueError, OverflowError):
             continue
         for frame in frames:
-            frame.pts = None  # timestamps with jumps would make the resampler refuse
-            yield frame
+            if frame.sample_rate > 0 and frame.samples > 0:
+                yield frame
+                heard = time.monotonic()
 
 
 def _grouped(parts: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
-    """int16 pieces of any size to float32 blocks of about `BLOCK_S`."""
+    """Pieces of any size to blocks of about `BLOCK_S`."""
     held: list[np.ndarray] = []
     count = 0
     for part in parts:
         held.append(part)
         count += len(part)
         if count >= BLOCK_S * SAMPLE_RATE:
-            yield np.concatenate(held).astype(np.float32) / 32768.0
+            yield np.concatenate(held)
             held, count = [], 0
     if count:
-        yield np.concatenate(held).astype(np.float32) / 32768.0
+        yield np.concatenate(held)

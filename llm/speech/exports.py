@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Callable
 
-from llm.speech.segments import Transcription
+from llm.speech.segments import Transcription, joined
 from llm.speech.subtitles import cues, in_order
 
 _LRC_GAP_MS = 4000
@@ -83,7 +83,7 @@ def to_json(transcription: Transcription) -> str:
         for number, (start, end, segment) in enumerate(in_order(transcription.segments))
     ]
     values = {
-        "text": " ".join(s.text for s in transcription.segments),
+        "text": joined(s.text for s in transcription.segments),
         "language": transcription.language,
         "duration": round(transcription.duration_s, 3),
         "model": transcription.model,

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from llm.speech.audio import SAMPLE_RATE, AudioSource, blocks, probe
+from llm.speech.audio import SAMPLE_RATE, AudioSource, blocks, own_view, probe
 
 BIT_RATE = 48_000
 """Bits per second of the copy: speech in mono at 16 kHz, 22 MB an hour."""
@@ -26,8 +26,7 @@ def playable(source: AudioSource, name: str) -> Iterator[tuple[BinaryIO, str]]:
         with open(source, "rb") as file:
             yield file, media_type
     elif media_type and not isinstance(source, str | Path):
-        source.seek(0)
-        yield source, media_type
+        yield own_view(source), media_type
     else:
         with tempfile.TemporaryFile() as copy:
             _encode(source, name, copy)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, TypeAlias
 
@@ -124,3 +125,18 @@ class Transcription:
     def of(cls, values: Mapping[str, Any]) -> Transcription:
         """A transcription from `to_dict`'s output."""
         return cls(**{**values, "segments": tuple(Segment.of(segment) for segment in values["segments"])})
+
+
+def joined(texts: Iterable[str]) -> str:
+    """Segments' texts as one: with a blank between them, none where either side is of a script without blanks."""
+    whole = ""
+    for text in texts:
+        gap = " " if whole and text and not (_WITHOUT_BLANKS.match(whole[-1]) or _WITHOUT_BLANKS.match(text[0])) else ""
+        whole += gap + text
+    return whole
+
+
+# Chinese, Japanese, Thai, Lao, Khmer, Burmese and their full-width marks.
+_WITHOUT_BLANKS = re.compile(
+    r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3000-\u30ff\u3400-\u9fff\uf900-\ufaff\uff00-\uff65]"
+)

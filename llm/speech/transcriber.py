@@ -44,6 +44,10 @@ class Recogniser(Protocol):
         """Decodes a chunk of any length window by window. `context`: the text before it."""
 
 
+LEAST_S = 0.02
+"""A segment's least length in seconds."""
+
+
 @dataclass(frozen=True, slots=True)
 class Recording:
     """What to transcribe. `name` for people; `start_s` to `end_s` is the passage that is wanted, None: to the end."""
@@ -71,7 +75,7 @@ def transcribe(
     with closing(chunks(heard, cutting, recording.start_s)) as cut:
         language, sure, rest = _language(recogniser, cut, options)
         if language is None:
-            raise NoSpeech(name=recording.name)
+            raise NoSpeech(name=recording.name, duration_s=recording.start_s + heard.seconds)
         yield SpeechStarted(language, sure, info.duration_s, decoding, why)
         marker = Marker(options)
         groups = _batches(rest, recogniser.batch) if decoding == "batched" else ([chunk] for chunk in rest)
@@ -150,9 +154,11 @@ def _batches(cut: Iterable[Chunk], full: int) -> Iterator[list[Chunk]]:
 def _placed(chunk: Chunk, segment: Segment) -> Iterator[Segment]:
     """A segment with times of the file, divided at long pauses between its words."""
     if not segment.words:
-        start_s, end_s = chunk.place(segment.start_s, min(segment.end_s, chunk.duration_s))
-        if segment.text and end_s > start_s:
-            yield replace(segment, start_s=start_s, end_s=end_s)
+        # Whisper gives some segments no length, or a place after the sound's end; their words were said all the same.
+        begin_s = max(0.0, min(segment.start_s, chunk.duration_s - LEAST_S))
+        start_s, end_s = chunk.place(begin_s, max(min(segment.end_s, chunk.duration_s), begin_s + LEAST_S))
+        if segment.text:
+            yield replace(segment, start_s=start_s, end_s=max(end_s, start_s + LEAST_S))
         return
     words: list[Word] = []
     for word in segment.words:

@@ -10,7 +10,7 @@ from llm.settings import Control
 from llm.speech.options import SpeechOptions, controls
 from llm.speech.transcriber import Recording
 from ui.shared.i18n import language, t, words
-from ui.speech.state import OPTIONS
+from ui.speech.state import HELD, OPTIONS
 
 
 def recordings() -> list[Recording]:
@@ -22,7 +22,35 @@ def recordings() -> list[Recording]:
     chosen = [Recording(file, file.name) for file in files or []]
     if spoken is not None:
         chosen.append(Recording(spoken, t("speech.recording")))
-    return chosen
+    return [*chosen, *_held(chosen)]
+
+
+def _held(chosen: list[Recording]) -> list[Recording]:
+    """What could not be transcribed, kept for another try until it is taken off."""
+    known = {recording.name for recording in chosen}
+    held = [recording for recording in st.session_state.get(HELD, []) if recording.name not in known]
+    for place, recording in enumerate(held):
+        with st.container(horizontal=True, vertical_alignment="center"):
+            st.caption(t("speech.held", name=plain(recording.name)))
+            st.button(
+                t("speech.drop_held", name=plain(recording.name)),
+                icon=":material/close:",
+                key=f"speech_held_{place}",
+                on_click=_drop,
+                args=(recording,),
+                type="tertiary",
+            )
+    return held
+
+
+def _drop(recording: Recording) -> None:
+    """Callback: a recording is no longer wanted."""
+    st.session_state[HELD] = [other for other in st.session_state.get(HELD, []) if other is not recording]
+
+
+def plain(text: str) -> str:
+    """Labels are Markdown; a file's name is not."""
+    return "".join("\\" + char if char in "\\`*_{}[]()#+-.!|~<>$:" else char for char in text)
 
 
 def options_panel(languages: tuple[str, ...]) -> SpeechOptions:

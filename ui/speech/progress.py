@@ -10,8 +10,8 @@ from llm.errors import ModelError
 from llm.speech.jobs import FileWork, Job
 from ui.shared.i18n import explain, t
 from ui.shared.units import readable_seconds
-from ui.speech.inputs import language_name
-from ui.speech.state import PROBLEMS, TRANSCRIPT, UNDO
+from ui.speech.inputs import language_name, plain
+from ui.speech.state import HELD, PROBLEMS, TRANSCRIPT, UNDO
 
 SHOWN = 60
 """The newest segments are drawn; all are there when it is done."""
@@ -24,7 +24,7 @@ def job_view(job: Job) -> None:
         st.rerun()
     for number, file in enumerate(job.files):
         if file.state == "done":
-            st.caption(f":material/check: {_plain(file.recording.name)}")
+            st.caption(f":material/check: {plain(file.recording.name)}")
         elif file.state == "failed" and file.error:
             st.error(explain(file.error))
         elif file.state in ("loading", "running", "saving"):
@@ -36,7 +36,7 @@ def job_view(job: Job) -> None:
 
 
 def _running(file: FileWork, number: int, count: int) -> None:
-    name = _plain(file.recording.name)
+    name = plain(file.recording.name)
     title = f"{name} ({number + 1}/{count})" if count > 1 else name
     begin = file.recording.start_s
     share = 0.0
@@ -83,6 +83,7 @@ def finish(job: Job) -> None:
         st.session_state[TRANSCRIPT] = made[-1]
         st.session_state[UNDO] = []
     st.session_state[PROBLEMS] = [file.error for file in job.files if file.error]
+    st.session_state[HELD] = [file.recording for file in job.files if file.error or not file.transcript_id]
     if len(made) > 1:
         st.toast(t("speech.made", count=len(made)), icon=":material/done_all:")
     elif any(file.state == "cancelled" for file in job.files):
@@ -113,8 +114,3 @@ def clock(seconds: float) -> str:
     whole = max(int(seconds), 0)
     hours, rest = divmod(whole, 3600)
     return f"{hours}:{rest // 60:02}:{rest % 60:02}" if hours else f"{rest // 60}:{rest % 60:02}"
-
-
-def _plain(text: str) -> str:
-    """Labels are Markdown; a file's name is not."""
-    return "".join("\\" + char if char in "\\`*_{}[]()#+-.!|~<>$:" else char for char in text)

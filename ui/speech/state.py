@@ -28,6 +28,10 @@ def owner() -> str:
     return str(st.session_state.get(OWNER, "local"))
 
 
+HELD = "speech.held"
+"""Recordings that could not be transcribed, for another try."""
+
+
 def open_transcript(transcript_id: str) -> None:
     """Callback: shows a transcript; an empty id is the form for a new one."""
     st.session_state[TRANSCRIPT] = transcript_id
@@ -79,6 +83,7 @@ def undo(transcript_id: str) -> None:
 def start(recordings: Sequence[Recording], options: SpeechOptions, model: OpenModel) -> Job:
     """Begins to transcribe; each file becomes a transcript of the visitor's."""
     st.session_state.pop(PROBLEMS, None)
+    st.session_state.pop(HELD, None)
     return _begun(jobs().start(recordings, options, owner(), model, _keep_new(kept())))
 
 
