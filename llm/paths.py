@@ -20,5 +20,6 @@ APP = _app()
 """The folder of Home.py."""
 LOCALES = APP / "assets" / "locales"
 COMPONENTS = APP / "assets" / "components"
+ICON = APP / "assets" / "icon.svg"
 REQUIREMENTS = APP / "requirements.txt"
 STREAMLIT_CONFIG = APP / ".streamlit" / "config.toml"

@@ -52,6 +52,11 @@ def known() -> dict[str, str]:
     return found
 
 
+def configured() -> bool:
+    """Whether any login is set up, rightly written or not: a slip of the pen must not open the door."""
+    return bool(config().logins.strip())
+
+
 @cache
 def _nobody() -> str:
     """What a name that nobody has is checked against, so that it takes as long as a wrong password."""

@@ -20,29 +20,35 @@ PATHS = ("/v1/{path:path}", "/health", "/metrics")
 """What the API answers, in Starlette's notation."""
 
 
-def routes(address: str | None = None) -> list[BaseRoute]:
+def routes(address: str | None = None, base: str = "") -> list[BaseRoute]:
     """Routes for a server that has others beside them.
 
     Args:
         address: where that server listens; None is not known, and then each connection is judged by its own.
+        base: the path below which the pages are served (Streamlit's `server.baseUrlPath`); the API is there too.
     """
     from starlette.routing import Route
 
     # A route keeps the whole path, where a mount would cut it; so the app is the same alone and beside pages.
-    api = _WhenAsked(address)
-    return [Route(path, api) for path in PATHS]
+    prefix = f"/{base.strip('/')}" if base.strip("/") else ""
+    api = _WhenAsked(address, prefix)
+    return [Route(prefix + path, api) for path in PATHS]
 
 
 class _WhenAsked:
     """The API, made at its first request: FastAPI takes most of a second, which the first page need not wait for."""
 
-    def __init__(self, address: str | None) -> None:
+    def __init__(self, address: str | None, prefix: str = "") -> None:
         self._address = address
+        self._prefix = prefix
         self._lock = threading.Lock()
         self._api: ASGIApp | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         api = self._api if self._api is not None else await asyncio.to_thread(self._made)
+        if self._prefix:
+            path = scope["path"].removeprefix(self._prefix)
+            scope = {**scope, "path": path, "raw_path": path.encode(), "root_path": ""}
         await api(scope, receive, send)
 
     def _made(self) -> ASGIApp:

@@ -17,14 +17,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from llm.access.addresses import is_loopback
 from llm.access.api_keys import Keys
+from llm.access.callers import hostname, is_forwarded, is_local, listed, own_names
 from llm.api.errors import answer_to
 from llm.api.metrics import Metrics
 from llm.config import config
 from llm.errors import Forbidden, ModelError, WrongKey
 
-LOOPBACK_NAMES = {"localhost", "127.0.0.1", "::1"}
 _OPEN_PATHS = {"/health"}
-_FORWARDED = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip")
 
 
 class Guard:
@@ -42,10 +41,10 @@ class Guard:
             return
         headers = Headers(scope=scope)
         origin = headers.get("origin", "")
-        listed = origin in _listed(config().api_origins)
+        allowed = origin in listed(config().api_origins)
         try:
-            preflight = scope["method"] == "OPTIONS" and listed
-            scope.setdefault("state", {})["local"] = self._check(scope, headers, listed, preflight)
+            preflight = scope["method"] == "OPTIONS" and allowed
+            scope.setdefault("state", {})["local"] = self._check(scope, headers, allowed, preflight)
         except ModelError as error:
             self._metrics.requests.labels("refused", str(error.status)).inc()
             await answer_to(error)(scope, receive, send)
@@ -53,9 +52,9 @@ class Guard:
         if preflight:
             await Response(status_code=204, headers=_cors(origin))(scope, receive, send)
             return
-        await self._app(scope, receive, self._counting(scope, send, origin if listed else ""))
+        await self._app(scope, receive, self._counting(scope, send, origin if allowed else ""))
 
-    def _check(self, scope: Scope, headers: Headers, listed: bool, preflight: bool) -> bool:
+    def _check(self, scope: Scope, headers: Headers, allowed: bool, preflight: bool) -> bool:
         """Whether the caller is of this machine, where no key is asked for.
 
         Raises:
@@ -63,22 +62,20 @@ class Guard:
             WrongKey: a key is needed.
         """
         local = self._is_local(scope, headers)
-        host = _hostname(headers.get("host", ""))
-        hosts = _listed(config().api_hosts)
-        if (local or hosts) and host not in LOOPBACK_NAMES | hosts:
+        host = hostname(headers.get("host", ""))
+        alone = self._address is None or is_loopback(self._address)
+        if (listed(config().api_hosts) or (alone and not is_forwarded(headers))) and host not in own_names():
             raise Forbidden(detail=f"this server is not called {host!r}; HEARTH_API_HOSTS can list further names")
-        if not listed and _foreign(headers):
+        if not allowed and _foreign(headers):
             raise Forbidden(detail="web pages of other origins may not use it; HEARTH_API_ORIGINS can list them")
         if not local and not preflight and scope["path"] not in _OPEN_PATHS:
             self._ask_for_key(headers)
         return local
 
     def _is_local(self, scope: Scope, headers: Mapping[str, str]) -> bool:
-        """Whether a request can only have come from this machine. A reverse proxy's cannot be told, so it is not."""
-        if config().api_access == "key" or (self._address is not None and not is_loopback(self._address)):
-            return False
+        """See `llm.access.callers.is_local`; with HEARTH_API_ACCESS=key nobody is."""
         ends = [(scope.get(end) or ("", 0))[0] for end in ("server", "client")]
-        return all(map(is_loopback, ends)) and not any(name in headers for name in _FORWARDED)
+        return config().api_access != "key" and is_local(self._address, ends, headers)
 
     def _ask_for_key(self, headers: Headers) -> None:
         scheme, _, key = headers.get("authorization", "").partition(" ")
@@ -111,17 +108,6 @@ def _foreign(headers: Headers) -> bool:
         return urlsplit(origin).netloc.lower() != headers.get("host", "").lower()
     # Reads of another site's page (images, scripts) come without Origin; typed addresses say "none".
     return headers.get("sec-fetch-site", "none") not in ("none", "same-origin")
-
-
-def _hostname(host: str) -> str:
-    try:
-        return (urlsplit(f"//{host}").hostname or "").rstrip(".")
-    except ValueError:
-        return ""
-
-
-def _listed(text: str) -> set[str]:
-    return {item.strip().rstrip("/").lower() for item in text.split(",") if item.strip()}
 
 
 def _cors(origin: str) -> dict[str, str]:

@@ -54,8 +54,8 @@ def free_port() -> int:
         return int(sock.getsockname()[1])
 
 
-def start(command: list[str], home: Path, port: int, **settings: str) -> Served:
-    """Starts a server and waits until it answers."""
+def start(command: list[str], home: Path, port: int, base: str = "", **settings: str) -> Served:
+    """Starts a server and waits until it answers. base: the path below which it serves."""
     log = home / "server.log"
     environment = {**os.environ, "HEARTH_HOME": str(home), "PYTHONPATH": str(ROOT), **settings}
     with log.open("wb") as output:
@@ -64,7 +64,7 @@ def start(command: list[str], home: Path, port: int, **settings: str) -> Served:
     end = time.monotonic() + PATIENCE_S
     while True:
         try:
-            if httpx.get(f"{served.url}/health", timeout=5).status_code == 200:
+            if httpx.get(f"{served.url}{base}/health", timeout=5).status_code == 200:
                 return served
         except httpx.TransportError:
             assert process.poll() is None, log.read_text()

@@ -215,3 +215,25 @@ def test_without_a_network_it_says_how_to_add_a_model_by_hand(data_folder, monke
     app = open_page("chat")
     assert "cannot be reached" in app.error[0].value
     assert any("by hand" in markdown.value for markdown in app.markdown)
+
+
+@pytest.mark.parametrize("page", ["chat", "image"])
+@pytest.mark.parametrize("state_of_it", ["cancelled", "done", "paused", "failed", "running"])
+def test_whatever_became_of_the_first_download_the_page_works(data_folder, monkeypatch, open_page, page, state_of_it):
+    """`done` without a file: somebody removed it by hand."""
+    from llm.sources import jobs
+
+    job = jobs.Job("smollm2-135m-instruct-q4_1", state=state_of_it, total_bytes=98_000_000, error_code="no_network")
+    begun = []
+    monkeypatch.setattr(jobs, "start", lambda model_id, *_: begun.append(model_id))
+    monkeypatch.setattr(jobs, "get", lambda model_id: job if model_id == job.id else None)
+    app = open_page(page)
+    assert not app.exception and (app.chat_input or page == "image")
+    keys = [button.key or "" for button in app.button]
+    assert len(keys) == len(set(keys))
+    if state_of_it in ("cancelled", "done"):
+        (get,) = (button for button in app.button if button.key == f"get_{job.id}")
+        get.click().run()
+        assert begun == [job.id] and not app.exception
+    else:
+        assert not begun

@@ -132,3 +132,24 @@ def test_a_pass_in_the_browser_opens_and_logging_out_ends_it(elsewhere: None, mo
     assert page.session_state[OWNER] == "login:bob"
     cookies["hearth_pass"] = "forged"
     assert app().run().text_input
+
+
+def test_logins_that_are_set_up_are_asked_for_on_this_machine_too(
+    data_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A proxy on the same machine makes everybody look as if they sat at it."""
+    assert st.get_option("server.address") == "127.0.0.1"
+    assert "Who is there?" not in [title.value for title in app().run().title]
+    for logins_set in (f"ann:{HASH}", "ann:not-a-hash"):
+        monkeypatch.setenv("HEARTH_LOGINS", logins_set)
+        config.cache_clear()
+        assert "Who is there?" in [title.value for title in app().run().title] or logins_set.endswith("not-a-hash")
+
+
+def test_a_request_that_a_proxy_passed_on_meets_a_closed_door(
+    data_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ui.app import login
+
+    monkeypatch.setattr(login, "is_local", lambda address, ends, headers: False)
+    assert "Who is there?" in [title.value for title in app().run().title]

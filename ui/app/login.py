@@ -6,7 +6,8 @@ import streamlit as st
 from streamlit.navigation.page import StreamlitPage
 
 from llm.access import logins
-from llm.access.addresses import is_loopback
+from llm.access.callers import is_local
+from llm.paths import ICON
 from ui.app.cookies import remember
 from ui.shared.i18n import t
 from ui.shared.state import OWNER
@@ -18,8 +19,11 @@ _LEFT = "login.left"
 
 
 def gate() -> StreamlitPage | None:
-    """The page that asks who is there; None when nobody needs to be asked, or the visitor has said."""
-    if is_loopback(st.get_option("server.address") or ""):
+    """The page that asks who is there; None when nobody needs to be asked, or the visitor has said.
+
+    Whoever is elsewhere is asked, and where logins are configured everybody is.
+    """
+    if not _by_provider() and not logins.configured() and _is_local():
         return None
     if _by_provider():
         if st.user.is_logged_in:
@@ -28,6 +32,14 @@ def gate() -> StreamlitPage | None:
     elif _known_here():
         return None
     return st.navigation([st.Page(ask, title=t("login.title"), icon=":material/lock:")], position="hidden")
+
+
+def _is_local() -> bool:
+    """See `llm.access.callers.is_local`. A page that runs in a test has no connection, and is of this machine."""
+    headers = {name.lower(): value for name, value in st.context.headers.to_dict().items()}
+    address = st.get_option("server.address") or "0.0.0.0"
+    peer = st.context.ip_address  # None for loopback
+    return is_local(address, (peer if isinstance(peer, str) else "127.0.0.1",), {"host": "localhost", **headers})
 
 
 def leave() -> None:
@@ -68,7 +80,7 @@ def _pass(name: str) -> str:
 
 def ask() -> None:
     """The login page."""
-    st.set_page_config(page_title=f"{t('login.title')} · Hearth", page_icon="🔥", layout="centered")
+    st.set_page_config(page_title=f"{t('login.title')} · Hearth", page_icon=str(ICON), layout="centered")
     st.title(t("login.title"))
     if _by_provider():
         if st.button(t("login.provider"), type="primary"):

@@ -6,6 +6,7 @@ import streamlit as st
 from streamlit.navigation.page import StreamlitPage
 from streamlit.runtime.pages_manager import PagesManager
 
+from llm.paths import ICON
 from llm.sources import jobs
 from ui.app import login, style
 from ui.app.cookies import remember
@@ -43,7 +44,7 @@ def navigation() -> StreamlitPage:
             for file, icon in PAGES
         ]
     )
-    st.set_page_config(page_title=f"{chosen.title} · Hearth", page_icon="🔥", layout="centered")
+    st.set_page_config(page_title=f"{chosen.title} · Hearth", page_icon=str(ICON), layout="centered")
     style.apply()
     _language_switch()
     login.leave()

@@ -71,7 +71,8 @@ def _reader(current: str) -> ModelEntry | None:
         _offer_seeing()
     if chat is None:
         return None
-    offer_download(chat)
+    if any(where(entry) for entry in entries_for("text-generation")):  # else the page draws the starter's download
+        offer_download(chat)
     return reader_entry(chat)
 
 

@@ -7,13 +7,17 @@ import streamlit as st
 from llm.catalogue.entry import Task
 from llm.catalogue.lookup import entries, entries_for, starter_id, where
 from llm.sources import jobs
-from ui.shared.download import download_progress
+from ui.shared.download import begin_download, download_progress
 from ui.shared.i18n import t
 from ui.shared.units import readable_bytes
 
 
 def fetch_starter(task: Task) -> bool:
-    """Begins the starter's download when no model of the task is here, and shows how far it is. Whether it did."""
+    """Begins the starter's download when no model of the task is here, and shows how far it is.
+
+    A download that the visitor ended is not begun again behind their back, and one whose file was removed is not
+    waited for: both are offered. Returns whether the starter is what the page waits for, and drawn.
+    """
     if any(where(entry) for entry in entries_for(task)):
         return False
     entry = next((entry for entry in entries() if entry.id == starter_id(task)), None)
@@ -22,6 +26,13 @@ def fetch_starter(task: Task) -> bool:
         return False
     if jobs.get(entry.id) is None:
         jobs.start(entry.id)
-    st.markdown(t("starter.fetching", model=entry.name, size=readable_bytes(entry.size_bytes)))
+    job = jobs.get(entry.id)
+    size = readable_bytes(entry.size_bytes)
+    if job is not None and job.state in ("done", "cancelled"):
+        st.info(t("starter.absent", model=entry.name, size=size), icon=":material/info:")
+        label = t("picker.get", size=size)
+        st.button(label, icon=":material/download:", on_click=begin_download, args=(entry.id,), key=f"get_{entry.id}")
+        return True
+    st.markdown(t("starter.fetching", model=entry.name, size=size))
     download_progress(entry)
     return True
