@@ -6,7 +6,7 @@ import pytest
 
 from llm.catalogue.entry import ModelEntry
 from llm.machine.torch_build import TorchBuild
-from llm.planning import memory
+from llm.planning import engines
 from llm.planning.memory import choices
 from llm.planning.recommendation import CONTEXT_TOKENS, seeing_model
 from tests.runtime.test_memory import machine
@@ -25,7 +25,7 @@ def test_without_a_gpu_a_small_one_is_offered() -> None:
 
 
 def test_a_gpu_gets_the_largest_that_it_holds(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory, "torch_build", lambda: TorchBuild("2.13.0", "13.0"))
+    monkeypatch.setattr(engines, "torch_build", lambda: TorchBuild("2.13.0", "13.0"))
     small, large = seeing_model(machine(64, 8)), seeing_model(machine(64, 24))
     assert small is not None and large is not None and small.size_bytes < large.size_bytes
     assert fits_in(large, 64, 24)["bfloat16"] == "cuda"

@@ -62,3 +62,79 @@ def test_settled_text_never_changes_while_a_text_grows():
     cuts = {settled_length(text[:length]) for length in range(len(text) + 1)}
     whole = "".join(as_markdown(text[a:b]) for a, b in zip(sorted(cuts), [*sorted(cuts)[1:], len(text)], strict=True))
     assert whole == as_markdown(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("nums:List[int], host:port[1]", r"nums\:List[int], host\:port[1]"),
+        (":material/home: :smile: ::note", r"\:material/home: \:smile: \:\:note"),
+        ("https://a.example:80/x~y:z is 12:30", "https://a.example:80/x~y:z is 12:30"),
+        ("3~5天，100~200元 and ~~gone~~", r"3\~5天，100\~200元 and ~~gone~~"),
+        ("**注意：**请先备份", "**注意**：请先备份"),
+        ("含**「重点」**内容", "含「**重点**」内容"),
+        ("**bold** and **both**s", "**bold** and **both**s"),
+        ("PATH=$HOME/bin:$PATH or $HOME/$USER", r"PATH=\$HOME/bin:\$PATH or \$HOME/\$USER"),
+        ("$5/month, or $50/year; A$x more", r"\$5/month, or \$50/year; A\$x more"),
+        ("公式$x$的", "公式$x$的"),
+        ("text\n\n    echo $HOME ~x~\n\nmore", "text\n\n    echo $HOME ~x~\n\nmore"),
+        ("> \\[\n> x^2\n> \\]", "> $$\n> x^2\n> $$"),
+        ("| a | \\(|x|\\) |", "| a | ${\\vert}x{\\vert}$ |"),
+        ("\\begin{align}\na &= b \\\\\n\\end{align}", "$$\n\\begin{align}\na &= b \\\\\n\\end{align}\n$$"),
+        ("H<sub>2</sub>O, x<sup>2</sup>, <kbd>Ctrl</kbd>", "H₂O, x², `Ctrl`"),
+        ("a poem\nin two lines\n\nand more", "a poem  \nin two lines\n\nand more"),
+        ("| a<br>b |", "| a b |"),
+        ("![a cat](https://evil.example/?q=words)", "[a cat](https://evil.example/?q=words)"),
+        ("![](https://evil.example/p.png)", r"[https\://evil\.example/p\.png](https://evil.example/p.png)"),
+        (
+            "![x][r] [![y](https://e.example/y)](https://e.example)",
+            "[x][r] [[y](https://e.example/y)](https://e.example)",
+        ),
+        ("`![code](x) a:b ~c~`", "`![code](x) a:b ~c~`"),
+    ],
+)
+def test_what_a_model_wrote_is_what_is_read(text, shown):
+    assert as_markdown(text) == shown
+
+
+UNITS = [
+    "\\( ",
+    "$ ",
+    "$x",
+    "``` ",
+    "\\[ ",
+    "](",
+    "![",
+    "**a ",
+    "~",
+    "\\begin{align} ",
+    "<sub>",
+    "> ",
+    "| $|",
+    "`a ",
+    "- $$\n",
+]
+
+
+@pytest.mark.parametrize("unit", UNITS)
+def test_a_text_of_four_times_the_length_takes_about_four_times_as_long(unit):
+    """Counted in what Python does, not in seconds: a redraw must not grow with the square of the answer."""
+    import sys
+
+    def lines_run(count):
+        seen = 0
+
+        def trace(frame, event, arg):
+            nonlocal seen
+            seen += 1
+            return trace
+
+        sys.settrace(trace)
+        try:
+            as_markdown(unit * count)
+        finally:
+            sys.settrace(None)
+        return seen
+
+    as_markdown(unit)
+    assert lines_run(800) < 6 * lines_run(200) + 2000

@@ -24,6 +24,11 @@ _CSS = """
 .hood .image { background: rgba(8,145,178,.28); }     .hood .audio { background: rgba(8,145,178,.28); }
 .hood .token { box-shadow: inset -1px 0 0 rgba(128,128,128,.55); cursor: help; }
 .hood-legend span { border-radius: .25rem; padding: .1rem .45rem; margin-right: .4rem; font-size: .75rem; }
+[data-testid="stMarkdownContainer"] :is(p, li, td, th, blockquote, h1, h2, h3, h4, h5, h6) {
+    unicode-bidi: plaintext; text-align: start; }
+[data-testid="stChatMessage"] h1 { font-size: 1.35rem; } [data-testid="stChatMessage"] h2 { font-size: 1.2rem; }
+[data-testid="stChatMessage"] h3 { font-size: 1.1rem; }
+[data-testid="stChatMessage"] :is(h4, h5, h6) { font-size: 1rem; }
 @media (max-width: 480px) { .block-container { padding-left: .8rem; padding-right: .8rem; } }
 </style>
 """

@@ -8,6 +8,7 @@ from llm.catalogue.lookup import READER, entries_for
 from llm.errors import ModelError
 from llm.store import Conversation
 from ui.shared.i18n import explain, t
+from ui.shared.markdown import escaped
 from ui.shared.state import CHAT_CONVERSATION, CHAT_DELETED, CHAT_EDITING, CHAT_PROBLEM, kept
 
 SHOWN = 30
@@ -77,7 +78,7 @@ def _row(conversation: Conversation, shown: Conversation | None) -> None:
     active = shown is not None and conversation.id == shown.id
     with st.container(key=f"conversation_{conversation.id}"):
         st.button(
-            _plain(conversation.title) or t("chat.untitled"),
+            escaped(conversation.title) or t("chat.untitled"),
             key=f"open_{conversation.id}",
             type="secondary" if active else "tertiary",
             width="stretch",
@@ -85,12 +86,7 @@ def _row(conversation: Conversation, shown: Conversation | None) -> None:
             args=(conversation.id,),
         )
         if conversation.snippet is not None and conversation.snippet.message_id is not None:
-            st.caption(_plain(conversation.snippet.text))
-
-
-def _plain(text: str) -> str:
-    """Button labels are Markdown; what people typed is not."""
-    return "".join("\\" + char if char in "\\`*_{}[]()#+-.!|~<>$:" else char for char in text)
+            st.caption(escaped(conversation.snippet.text))
 
 
 def _more(limit: int) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import streamlit as st
@@ -10,6 +9,7 @@ import streamlit as st
 from llm.diagnostics import doctor
 from llm.diagnostics.checks import Check, Examiner
 from ui.shared.i18n import language, t
+from ui.shared.markdown import escaped
 
 REFRESH_S = 1.0
 _BADGES = {
@@ -99,4 +99,4 @@ def _row(words: dict[str, str], check: Check) -> None:
 
 def plain(text: str) -> str:
     """Words that Markdown is to leave alone: names of processors, messages of errors, paths."""
-    return re.sub(r"([\\`*_{}\[\]<>#|~$:])", r"\\\1", text).replace("\n", " ")
+    return escaped(text.replace("\n", " "))

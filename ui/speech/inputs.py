@@ -10,6 +10,7 @@ from llm.settings import Control
 from llm.speech.options import SpeechOptions, controls
 from llm.speech.transcriber import Recording
 from ui.shared.i18n import language, t, words
+from ui.shared.markdown import escaped
 from ui.speech.state import HELD, OPTIONS
 
 
@@ -31,9 +32,9 @@ def _held(chosen: list[Recording]) -> list[Recording]:
     held = [recording for recording in st.session_state.get(HELD, []) if recording.name not in known]
     for place, recording in enumerate(held):
         with st.container(horizontal=True, vertical_alignment="center"):
-            st.caption(t("speech.held", name=plain(recording.name)))
+            st.caption(t("speech.held", name=escaped(recording.name)))
             st.button(
-                t("speech.drop_held", name=plain(recording.name)),
+                t("speech.drop_held", name=escaped(recording.name)),
                 icon=":material/close:",
                 key=f"speech_held_{place}",
                 on_click=_drop,
@@ -46,11 +47,6 @@ def _held(chosen: list[Recording]) -> list[Recording]:
 def _drop(recording: Recording) -> None:
     """Callback: a recording is no longer wanted."""
     st.session_state[HELD] = [other for other in st.session_state.get(HELD, []) if other is not recording]
-
-
-def plain(text: str) -> str:
-    """Labels are Markdown; a file's name is not."""
-    return "".join("\\" + char if char in "\\`*_{}[]()#+-.!|~<>$:" else char for char in text)
 
 
 def options_panel(languages: tuple[str, ...]) -> SpeechOptions:

@@ -9,8 +9,9 @@ import streamlit as st
 from llm.errors import ModelError
 from llm.speech.jobs import FileWork, Job
 from ui.shared.i18n import explain, t
+from ui.shared.markdown import escaped
 from ui.shared.units import readable_seconds
-from ui.speech.inputs import language_name, plain
+from ui.speech.inputs import language_name
 from ui.speech.state import HELD, PROBLEMS, TRANSCRIPT, UNDO
 
 SHOWN = 60
@@ -24,7 +25,7 @@ def job_view(job: Job) -> None:
         st.rerun()
     for number, file in enumerate(job.files):
         if file.state == "done":
-            st.caption(f":material/check: {plain(file.recording.name)}")
+            st.caption(f":material/check: {escaped(file.recording.name)}")
         elif file.state == "failed" and file.error:
             st.error(explain(file.error))
         elif file.state in ("loading", "running", "saving"):
@@ -36,7 +37,7 @@ def job_view(job: Job) -> None:
 
 
 def _running(file: FileWork, number: int, count: int) -> None:
-    name = plain(file.recording.name)
+    name = escaped(file.recording.name)
     title = f"{name} ({number + 1}/{count})" if count > 1 else name
     begin = file.recording.start_s
     share = 0.0

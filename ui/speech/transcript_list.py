@@ -8,6 +8,7 @@ from llm.errors import NotFound
 from llm.speech.jobs import jobs
 from llm.store import Transcript
 from ui.shared.i18n import t
+from ui.shared.markdown import escaped
 from ui.shared.state import kept
 from ui.speech.state import DELETED, open_transcript, owner
 
@@ -45,7 +46,7 @@ def _row(item: Transcript, shown: Transcript | None) -> None:
     active = shown is not None and item.id == shown.id
     with st.container(key=f"conversation_{item.id}"):  # the chat's list has the same look
         st.button(
-            _plain(item.title),
+            escaped(item.title),
             key=f"speech_open_{item.id}",
             type="secondary" if active else "tertiary",
             width="stretch",
@@ -53,7 +54,7 @@ def _row(item: Transcript, shown: Transcript | None) -> None:
             args=(item.id,),
         )
         if item.snippet is not None:
-            st.caption(_plain(item.snippet.text))
+            st.caption(escaped(item.snippet.text))
 
 
 def _more(limit: int) -> None:
@@ -73,8 +74,3 @@ def _restore(transcript_id: str) -> None:
     except NotFound:  # purged meanwhile
         return
     open_transcript(transcript_id)
-
-
-def _plain(text: str) -> str:
-    """Button labels are Markdown; names and what was said are not."""
-    return "".join("\\" + char if char in "\\`*_{}[]()#+-.!|~<>$:" else char for char in text)
