@@ -39,6 +39,9 @@ class GenerationSettings:
     thinking: for models that can both: True thinks first, False does not, None is the model's default.
     logprobs: how many alternatives to report with each answer token; None reports none.
     json_schema: constrains the answer to this JSON schema, where the engine can.
+    min_p: tokens less likely than this share of the likeliest are left out; 0 keeps all.
+    frequency_penalty, presence_penalty: taken from a token's score for each time it was written, and once
+    (OpenAI's API reference). logit_bias: added to the scores of token ids.
     """
 
     max_length: int = _control(1024, minimum=1, maximum=32768, step=1)
@@ -51,6 +54,16 @@ class GenerationSettings:
     thinking: bool | None = None
     logprobs: int | None = None
     json_schema: Mapping[str, Any] | None = None
+    min_p: float = 0.0
+    frequency_penalty: float = 0.0
+    presence_penalty: float = 0.0
+    logit_bias: Mapping[int, float] = field(default_factory=dict, hash=False)
+
+    @property
+    def finer(self) -> dict[str, Any]:
+        """What is set of the finer ways to sample, which not every engine has, by name."""
+        names = ("min_p", "frequency_penalty", "presence_penalty", "logit_bias")
+        return {name: getattr(self, name) for name in names if getattr(self, name)}
 
     def __post_init__(self) -> None:
         for name, control in controls():

@@ -85,7 +85,7 @@ def _events(body: ChatRequest, request: Request, cancel: Cancel) -> Iterator[Eve
     answered = watched(written, entry, request, cancel)
     if held_to is not None:
         answered = _held_to(held_to, answered)
-    yield from _as_call(answered) if forced else _with_ids(answered)
+    yield from _as_call(answered) if forced else _with_ids(answered, alone=body.parallel_tool_calls is False)
 
 
 def _schema(body: ChatRequest) -> dict[str, Any] | None:
@@ -96,9 +96,19 @@ def _schema(body: ChatRequest) -> dict[str, Any] | None:
 
 
 def _thinking(body: ChatRequest) -> bool | None:
-    if body.thinking is None and body.chat_template_kwargs:
-        return body.chat_template_kwargs.enable_thinking
-    return body.thinking
+    """Whether to think first, in the ways that clients say so; None where none does."""
+    told = body.chat_template_kwargs
+    reasoning = body.reasoning
+    by_effort = reasoning.effort != "none" if reasoning and reasoning.effort is not None else None
+    said = (
+        body.thinking,
+        body.enable_thinking,
+        told.enable_thinking if told else None,
+        told.thinking if told else None,
+        reasoning.enabled if reasoning else None,
+        by_effort,
+    )
+    return next((value for value in said if value is not None), None)
 
 
 def _check_can_constrain(model: ChatModel, param: str) -> None:
@@ -133,10 +143,14 @@ def _held_to(schema: CheckedSchema, events: Iterator[Event]) -> Iterator[Event]:
         yield event
 
 
-def _with_ids(events: Iterator[Event]) -> Iterator[Event]:
-    """The same with ids for calls that are unique for ever, since clients keep them."""
+def _with_ids(events: Iterator[Event], alone: bool = False) -> Iterator[Event]:
+    """The same with ids for calls that are unique for ever, since clients keep them. alone: the first call only."""
+    called = False
     for event in events:
         if isinstance(event, ToolCallReady):
+            if alone and called:
+                continue
+            called = True
             event = ToolCallReady(replace(event.call, id=f"call_{uuid.uuid4().hex[:24]}"))
         yield event
 

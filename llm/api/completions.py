@@ -53,7 +53,7 @@ def router() -> APIRouter:
 
 def _prompt(body: CompletionRequest) -> str | list[int]:
     prompt: Any = body.prompt
-    if isinstance(prompt, list) and prompt and isinstance(prompt[0], str):
+    if isinstance(prompt, list) and prompt and isinstance(prompt[0], (str, list)):
         if len(prompt) > 1:
             raise InvalidRequest(detail="one prompt a request", param="prompt")
         prompt = prompt[0]

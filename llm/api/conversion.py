@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import base64
 import binascii
-import re
 from collections.abc import Sequence
 from typing import Any
+from urllib.parse import unquote, unquote_to_bytes
 
 from llm.api.schemas import AudioContent, ChatMessage, ChatRequest, ImageContent, NamedTool, Sampled, TextContent
 from llm.catalogue.entry import ModelEntry
@@ -14,7 +14,6 @@ from llm.errors import InvalidRequest
 from llm.messages import AudioPart, ImagePart, Message, Part, TextPart, ThinkingPart, ToolCallPart, ToolResultPart
 from llm.settings import GenerationSettings, controls
 
-_DATA_URL = re.compile(r"data:(?P<type>image/[a-z0-9.+-]{1,40});base64,(?P<data>.*)", re.DOTALL)
 _LIMITS = dict(controls())
 
 
@@ -29,7 +28,7 @@ def messages(given: Sequence[ChatMessage]) -> list[Message]:
             nobody made.
         ModelError: a picture cannot be read or fetched, see `llm.vision.picture.take_in` and `llm.vision.fetch`.
     """
-    links = [part for message in given for part in _pictures(message) if not _DATA_URL.fullmatch(part.image_url.url)]
+    links = [part for message in given for part in _pictures(message) if not _is_data(part.image_url.url)]
     if len(links) > MAX_LINKS:
         raise InvalidRequest(detail=f"at most {MAX_LINKS} linked pictures, not {len(links)}", param="messages")
     names: dict[str, str] = {}
@@ -38,6 +37,10 @@ def messages(given: Sequence[ChatMessage]) -> list[Message]:
         place = f"messages.{index}"
         for call in message.tool_calls or ():
             names[call.id] = call.function.name
+        if message.role == "function":  # OpenAI's way before there were tools: the result goes by the function's name
+            text = "".join(part.text for part in _parts(message, place) if isinstance(part, TextPart))
+            result.append(Message("tool", (ToolResultPart(message.name or "", message.name or "", text),)))
+            continue
         if message.role == "tool":
             identity = message.tool_call_id or ""
             if identity not in names:
@@ -86,13 +89,30 @@ def _image(url: str, place: str) -> ImagePart:
     from llm.vision.fetch import fetch
     from llm.vision.picture import take_in
 
-    match = _DATA_URL.fullmatch(url)
-    if match is not None:
-        return take_in(_decoded(match["data"], place), place).part
-    if url.startswith("data:"):
-        raise InvalidRequest(detail="a picture's data is written as data:image/png;base64,...", param=place)
+    if _is_data(url):
+        return take_in(_data_of(url, place), place).part
     found = fetch(url)
     return take_in(found.data, found.name).part
+
+
+def _is_data(url: str) -> bool:
+    return url[:5].lower() == "data:"
+
+
+def _data_of(url: str, place: str) -> bytes:
+    """The bytes of a data URL (RFC 2397), in its odd but legal forms: parameters, no type, percent signs, line ends.
+
+    Raises:
+        InvalidRequest: it has no data, or they are not base64 where it says so.
+    """
+    head, comma, data = url[5:].partition(",")
+    kind = head.split(";")[0].strip().lower()
+    if not comma or not (not kind or kind.startswith("image/") or kind == "application/octet-stream"):
+        raise InvalidRequest(detail="a picture's data is written as data:image/png;base64,...", param=place)
+    if head.lower().rstrip().endswith(";base64"):
+        compact = "".join(unquote(data).split()).translate({ord("-"): "+", ord("_"): "/"}).rstrip("=")
+        return _decoded(compact + "=" * (-len(compact) % 4), place)
+    return unquote_to_bytes(data)
 
 
 def _decoded(data: str, place: str) -> bytes:
@@ -115,9 +135,12 @@ def settings(request: Sampled, entry: ModelEntry, context_tokens: int) -> Genera
     }
     for name in ("temperature", "top_k", "repetition_penalty"):
         if getattr(request, name) is not None:
-            values[name] = getattr(request, name)
+            values[name] = max(getattr(request, name), 0)  # -1 for top_k is no bound, as 0 is
     if request.top_p is not None:
         values["top_p"] = max(request.top_p, _LIMITS["top_p"].minimum or 0)  # 0 keeps the likeliest token, as 0.01 does
+    for name in ("min_p", "frequency_penalty", "presence_penalty", "logit_bias"):
+        if getattr(request, name):
+            values[name] = getattr(request, name)
     if request.seed is not None:
         values["seed"] = request.seed & 0x7FFFFFFF
     return GenerationSettings().with_values(values)

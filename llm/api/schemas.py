@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import json
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 MAX_MESSAGES = 4096
 
 
-class Strict(BaseModel):
+class Given(BaseModel):
+    """Null is the same as left out, wherever a client leaves something out."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_nulls(cls, value: Any) -> Any:
+        return {name: item for name, item in value.items() if item is not None} if isinstance(value, dict) else value
+
+
+class Strict(Given):
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
@@ -35,7 +45,7 @@ class Body(Strict):
         return value
 
 
-class Loose(BaseModel):
+class Loose(Given):
     """For values that clients send back as they got them, with fields of their own."""
 
     model_config = ConfigDict(extra="ignore", allow_inf_nan=False)
@@ -53,6 +63,12 @@ class ImageUrl(Loose):
 class ImageContent(Loose):
     type: Literal["image_url"]
     image_url: ImageUrl
+
+    @field_validator("image_url", mode="before")
+    @classmethod
+    def _bare(cls, value: Any) -> Any:
+        """Some clients write the address where OpenAI has an object around it."""
+        return {"url": value} if isinstance(value, str) else value
 
 
 class InputAudio(Loose):
@@ -75,7 +91,13 @@ Content = Annotated[TextContent | ImageContent | AudioContent | RefusalContent, 
 
 class CalledFunction(Loose):
     name: str
-    arguments: str
+    arguments: str = "{}"
+
+    @field_validator("arguments", mode="before")
+    @classmethod
+    def _written(cls, value: Any) -> Any:
+        """Arguments as an object are taken as the JSON that they are."""
+        return json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else value
 
 
 class ToolCall(Loose):
@@ -85,7 +107,8 @@ class ToolCall(Loose):
 
 
 class ChatMessage(Loose):
-    role: Literal["system", "developer", "user", "assistant", "tool"]
+    role: Literal["system", "developer", "user", "assistant", "tool", "function"]
+    name: str | None = None
     content: str | list[Content] | None = None
     reasoning_content: str | None = None
     tool_calls: list[ToolCall] | None = None
@@ -93,7 +116,7 @@ class ChatMessage(Loose):
 
 
 class Function(Loose):
-    name: str = Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")
+    name: str = Field(pattern=r"^[A-Za-z0-9_./:-]{1,128}$")
     description: str = ""
     parameters: dict[str, Any] | None = None
     strict: bool | None = None
@@ -135,6 +158,25 @@ class StreamOptions(Loose):
 
 class TemplateValues(Strict):
     enable_thinking: bool | None = None
+    thinking: bool | None = None
+
+
+class Reasoning(Loose):
+    """OpenRouter's and the responses API's way to ask for thinking."""
+
+    effort: str | None = None
+    enabled: bool | None = None
+
+
+def _no_limit(value: Any) -> Any:
+    """-1 is llama.cpp's and LM Studio's way to say that there is no limit."""
+    return None if value == -1 and not isinstance(value, bool) else value
+
+
+Tokens = Annotated[Annotated[int, Field(ge=1)] | None, BeforeValidator(_no_limit)]
+
+
+TokenId = Annotated[int, Field(ge=0, lt=2**31)]
 
 
 class Sampled(Body):
@@ -143,17 +185,18 @@ class Sampled(Body):
     model: str = Field(min_length=1, max_length=1024)
     stream: bool = False
     stream_options: StreamOptions | None = None
-    max_tokens: int | None = Field(None, ge=1)
+    max_tokens: Tokens = None
     temperature: float | None = Field(None, ge=0, le=2)
     top_p: float | None = Field(None, ge=0, le=1)
-    top_k: int | None = Field(None, ge=0, le=200)
+    top_k: int | None = Field(None, ge=-1, le=200)
     repetition_penalty: float | None = Field(None, ge=1, le=2)
     seed: int | None = Field(None, ge=-(2**63), le=2**63 - 1)
     stop: str | list[str] | None = None
     n: Literal[1] | None = None
-    presence_penalty: Annotated[float, Field(ge=0, le=0)] | None = None
-    frequency_penalty: Annotated[float, Field(ge=0, le=0)] | None = None
-    logit_bias: Annotated[dict[str, float], Field(max_length=0)] | None = None
+    min_p: float | None = Field(None, ge=0, le=1)
+    presence_penalty: float | None = Field(None, ge=-2, le=2)
+    frequency_penalty: float | None = Field(None, ge=-2, le=2)
+    logit_bias: dict[Annotated[int, Field(ge=0, lt=2**31)], Annotated[float, Field(ge=-100, le=100)]] | None = None
 
     user: str | None = None
 
@@ -166,17 +209,23 @@ class Sampled(Body):
 
 class ChatRequest(Sampled):
     messages: list[ChatMessage] = Field(min_length=1, max_length=MAX_MESSAGES)
-    max_completion_tokens: int | None = Field(None, ge=1)
+    max_completion_tokens: Tokens = None
     logprobs: bool | None = None
     top_logprobs: int | None = Field(None, ge=0, le=20)
     tools: list[Tool] | None = Field(None, max_length=128)
-    tool_choice: Literal["none", "auto", "required"] | NamedTool | None = None
+    tool_choice: Annotated[
+        Literal["none", "auto", "required"] | NamedTool | None,
+        BeforeValidator(lambda value: "required" if value == "any" else value),
+    ] = None
     response_format: ResponseFormat | None = None
     thinking: bool | None = None
     """For models that can both: whether to think first. Not OpenAI's."""
 
     chat_template_kwargs: TemplateValues | None = None
     """vLLM's way to say the same."""
+
+    enable_thinking: bool | None = None
+    reasoning: Reasoning | None = None
 
     parallel_tool_calls: bool | None = None
     store: bool | None = None
@@ -190,11 +239,16 @@ class ChatRequest(Sampled):
 
 
 class CompletionRequest(Sampled):
-    prompt: str | list[Annotated[int, Field(ge=0, lt=2**31)]] | list[str]
+    prompt: (
+        str
+        | list[Annotated[int, Field(ge=0, lt=2**31)]]
+        | list[str]
+        | list[list[Annotated[int, Field(ge=0, lt=2**31)]]]
+    )
     echo: bool = False
     logprobs: int | None = Field(None, ge=0, le=20)
     best_of: Literal[1] | None = None
-    suffix: None = None
+    suffix: Literal[""] | None = None
 
 
 class EmbeddingRequest(Body):

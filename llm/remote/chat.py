@@ -272,6 +272,7 @@ def _request(
         body["chat_template_kwargs"] = {"enable_thinking": settings.thinking}
     if settings.logprobs is not None:
         body |= {"logprobs": True, "top_logprobs": settings.logprobs}
+    body |= settings.finer
     if settings.json_schema is not None:
         schema = {"name": "answer", "schema": dict(settings.json_schema)}
         body["response_format"] = {"type": "json_schema", "json_schema": schema}

@@ -8,13 +8,20 @@ from typing import Any
 
 from llm.cancel import Cancel
 from llm.catalogue import gguf
+from llm.config import config
 from llm.engines.llamacpp.server import parameters
 from llm.errors import Cancelled, EmptyMessage, MessageTooLong, ModelError
+from llm.machine.hardware import hardware
 
 MAX_TOKENS = 2048
 _TOGETHER = 16
 _BY_FILE = -1
 _MEAN = 1  # llama.cpp's enum llama_pooling_type
+
+
+FEW_CORES = 2
+"""With so few, texts are read by one thread: OpenMP lets threads wait less patiently once all its teams together have
+more of them than there are cores, and a chat model's answers then take three times as long (docs/benchmarks.md)."""
 
 
 class Embedder:
@@ -36,6 +43,8 @@ class Embedder:
         # A text is read in one piece, because a mean needs all of it.
         params.n_ctx = params.n_batch = params.n_ubatch = self.max_tokens
         params.warmup = False
+        if hardware().usable_cores <= FEW_CORES and not config().threads:
+            params.cpuparams.n_threads = params.cpuparams_batch.n_threads = 1
         try:
             self._server = xllamacpp.Server(params)
         except RuntimeError as error:

@@ -32,6 +32,7 @@ from llm.catalogue.lookup import mmproj_of
 from llm.config import config
 from llm.engine import Engine, GeneratedToken, GenerationEnd, GenerationStep, MemoryUse, Waiting
 from llm.engines.captured_stderr import Overheard
+from llm.engines.llamacpp.contention import Servers, calmer
 from llm.engines.llamacpp.server import parameters
 from llm.engines.llamacpp.vision import IMAGE_TAG, NO_TOKEN, Eyes, give_eyes
 from llm.engines.prompt_tokens import pieces_of_run
@@ -101,6 +102,9 @@ def load(entry: ModelEntry, path: Path, plan: LoadPlan, progress: LoadProgress) 
     engine = LlamaCppEngine(server, key, path, context_tokens, max(grown, weight_bytes))
     if mmproj is not None:
         engine.open_eyes()
+    elif plan.device in ("auto", "cpu"):
+        engine.servers.make_calm = calmer(params, xllamacpp.Server)
+        engine.servers.fits = lambda: psutil.virtual_memory().available > 2 * engine.memory().total_bytes
     # The server's threads must end before the interpreter does, or the process aborts on its way out.
     atexit.register(_close, weakref.ref(engine))
     return engine
@@ -146,6 +150,7 @@ class LlamaCppEngine(Engine):
         self._add_bos = bool(header.metadata.get("tokenizer.ggml.add_bos_token", silent) and self.bos_text)
         self._memory_bytes = memory_bytes
         self._server = server
+        self.servers = Servers(server)
         self._key = key
         self._runs: dict[str, list[tuple[int, bytes]]] = {}
         self._running: dict[Cancel, threading.Thread] = {}
@@ -232,10 +237,11 @@ class LlamaCppEngine(Engine):
             )
         chunks: queue.SimpleQueue[Any] = queue.SimpleQueue()
         body = _request(prompt, settings, room)
-        answer = self._server.handle_completions
+        server = self.servers.now(repeatable=settings.seed is not None or settings.temperature == 0)
+        answer = server.handle_completions
         if self._eyes is not None:
             _as_chat(body, prompt.inputs.get("content") or self._eyes.content_of_ids(prompt.ids))
-            answer = self._server.handle_chat_completions
+            answer = server.handle_chat_completions
 
         def take(chunk: Any) -> bool:
             chunks.put(chunk)
@@ -316,6 +322,7 @@ class LlamaCppEngine(Engine):
         for thread in threads:
             thread.join(max(0.0, deadline - time.monotonic()))
         self._server = self._embedder = None
+        self.servers.close()
 
 
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -331,7 +338,10 @@ def _request(prompt: Prompt, settings: GenerationSettings, room: int) -> dict[st
         "temperature": settings.temperature,
         "top_p": settings.top_p,
         "top_k": settings.top_k,
-        "min_p": 0.0,
+        "min_p": settings.min_p,
+        "frequency_penalty": settings.frequency_penalty,
+        "presence_penalty": settings.presence_penalty,
+        "logit_bias": [[token_id, bias] for token_id, bias in settings.logit_bias.items()],
         "repeat_penalty": settings.repetition_penalty,
         "repeat_last_n": len(prompt.ids) + room,  # the whole context
         "seed": secrets.randbelow(2**31) if settings.seed is None else settings.seed,

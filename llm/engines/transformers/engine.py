@@ -120,6 +120,8 @@ class TransformersEngine(Engine):
     ) -> Request:
         if settings.json_schema is not None:
             raise UnsupportedContent(model=self.entry.name, content="a JSON schema", accepted="text")
+        if settings.finer:
+            raise UnsupportedContent(model=self.entry.name, content=", ".join(settings.finer), accepted="top_k, top_p")
         if not prompt.ids:
             raise EmptyMessage()
         left = self.context_tokens - len(prompt.ids)
