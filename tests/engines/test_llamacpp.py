@@ -106,6 +106,7 @@ def test_seed_repeats_and_differs(model):
         settings = llm.GenerationSettings(temperature=1.5, top_p=1.0, top_k=0, seed=seed, max_length=30)
         return text_of(ask(model, "Make up a name.", settings))
 
+    sampled(1)  # may share its batches with answers that were just left, and then differs in the last digits
     assert sampled(1) == sampled(1)
     assert len({sampled(seed) for seed in range(4)}) > 1
 
