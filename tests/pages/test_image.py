@@ -62,10 +62,9 @@ def test_an_answers_boxes_are_offered_on_its_picture(page: AppTest) -> None:
     page.run()
     assert not page.exception
     from llm.catalogue.lookup import find
-    from llm.vision.boxes import boxes_of
-    from ui.image.answer import _scale
+    from llm.vision.boxes import boxes_of, scale_of
 
-    assert boxes_of(words, _scale(find("qwen3-vl-2b-instruct"), (400, 200))) == [Box("cup", 0.25, 0.3, 0.75, 0.8)]
+    assert boxes_of(words, scale_of(find("qwen3-vl-2b-instruct"), (400, 200))) == [Box("cup", 0.25, 0.3, 0.75, 0.8)]
     assert [button for button in page.get("download_button") if button.proto.id.endswith(f"save_boxes_{answer}")]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from PIL import Image
 
 from llm.catalogue.entry import ModelEntry
 from llm.messages import ImagePart
-from llm.vision.boxes import Box, Resizing, boxes_of, convention_of, resizing_of
+from llm.vision.boxes import Box, Resizing, boxes_of, convention_of, resizing_of, scale_of
 from llm.vision.draw import COLOURS, colours_of, draw
 
 
@@ -113,3 +114,39 @@ def test_one_label_many_things_get_many_colours() -> None:
     same = [Box("cup", 0, 0, 1, 1), Box("cup", 0, 0, 1, 1)]
     assert len(set(colours_of(same))) == 2
     assert len(set(colours_of([*same, Box("cat", 0, 0, 1, 1)]))) == 2
+
+
+ANSWERS = json.loads(Path(__file__).with_name("answers.json").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("name", ANSWERS)
+def test_boxes_as_models_really_write_them(name: str) -> None:
+    found = boxes_of(ANSWERS[name]["text"])
+    assert len(found) == ANSWERS[name]["boxes"] and found[0].label == ANSWERS[name]["label"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "boxes"),
+    [
+        ('{"bbox_2d": ["100", "200", "300", "400"]}', [Box("", 0.1, 0.2, 0.3, 0.4)]),
+        ('{"objects": [{"bbox_2d": [0, 0, 500, 500], "label": "a"}]}', [Box("a", 0, 0, 0.5, 0.5)]),
+        ('[{"box_2d": [100, 200, 300, 400], "label": "cat"}]', [Box("cat", 0.2, 0.1, 0.4, 0.3)]),
+        ("<|begin_of_box|>[[100, 200, 300, 400]]<|end_of_box|>", [Box("", 0.1, 0.2, 0.3, 0.4)]),
+        ('{"point_2d": [500, 500], "label": "nose"}', [Box("nose", 0.495, 0.495, 0.505, 0.505)]),
+        ("[{'bbox_2d': [0, 0, 10, 10], 'label': 'it\\'s'}, {'bbox_2d': [1, 2", [Box("it's", 0, 0, 0.01, 0.01)]),
+        ("Call me (555),(123)", []),
+        ("{" * 3000, []),
+    ],
+)
+def test_other_forms(answer: str, boxes: list[Box]) -> None:
+    assert [replace(box, **{side: round(getattr(box, side), 6) for side in SIDES}) for box in boxes_of(answer)] == boxes
+
+
+SIDES = ("left", "top", "right", "bottom")
+
+
+def test_pixels_of_a_large_photo_count_in_the_picture_that_the_model_got() -> None:
+    """A photo of 4000 pixels is handed on with 2048: the model's own resizing begins from there."""
+    entry = ModelEntry("qwen2.5-vl-3b-instruct", "Qwen2.5-VL 3B", "image-text-to-text", "qwen2-vl", "transformers")
+    seen = Resizing(28, 56 * 56, 28 * 28 * 1280).size((2048, 1536))
+    assert scale_of(entry, (4000, 3000)) == seen and scale_of(None, (4000, 3000)) == (1000, 1000)

@@ -9,7 +9,7 @@ from llm.catalogue.lookup import READER, find
 from llm.errors import ModelError
 from llm.messages import ImagePart
 from llm.store import StoredMessage
-from llm.vision.boxes import GRID, Box, boxes_of, convention_of, resizing_of
+from llm.vision.boxes import Box, boxes_of, scale_of
 from llm.vision.draw import draw
 from llm.vision.ocr import read_text
 from llm.vision.picture import open_kept
@@ -26,15 +26,8 @@ def found_in(stored: StoredMessage, pictures: list[ImagePart]) -> None:
     if not boxes_of(stored.message.text):
         return
     part = _chosen(pictures, stored.id)
-    boxes = boxes_of(stored.message.text, _scale(_entry(stored.meta.model), open_kept(part).size))
+    boxes = boxes_of(stored.message.text, scale_of(_entry(stored.meta.model), open_kept(part).size))
     _drawing(part, boxes, f"boxes_{stored.id}")
-
-
-def _scale(entry: ModelEntry | None, size: tuple[int, int]) -> tuple[float, float]:
-    """What a model's JSON coordinates count up to, for a picture of this size."""
-    if entry is None or convention_of(entry) == "grid":
-        return (GRID, GRID)
-    return resizing_of(entry).size(size)
 
 
 def _entry(model: str) -> ModelEntry | None:
