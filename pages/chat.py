@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import urlsplit
+
 import streamlit as st
 
 from llm.catalogue.entry import ModelEntry
@@ -15,6 +17,7 @@ from ui.chat.system_prompt import system_prompt_editor
 from ui.chat.view import Actions, path_and_answer, show_path, stop_button, watch
 from ui.shared import state
 from ui.shared.i18n import explain, t
+from ui.shared.markdown import escaped
 from ui.shared.model_picker import offer_download, pick_model
 from ui.shared.settings_panel import answer_settings, conversation_settings
 from ui.shared.starter import fetch_starter
@@ -44,7 +47,7 @@ def page() -> None:
             args=(conversation, entry),
         )
     if not path and answer is None:
-        _welcome()
+        _welcome(entry)
     show_path(path, _actions(conversation, entry))
     if answer is not None:
         watch(answer)
@@ -122,9 +125,12 @@ def _actions(conversation: Conversation | None, entry: ModelEntry | None) -> Act
     return Actions(regenerate, edit)
 
 
-def _welcome() -> None:
+def _welcome(entry: ModelEntry | None) -> None:
     st.title(t("chat.welcome"), anchor=False)
-    st.markdown(t("chat.welcome_text"))
+    if entry is not None and entry.is_remote:
+        st.markdown(t("chat.welcome_remote", server=escaped(urlsplit(entry.base_url).netloc)))
+    else:
+        st.markdown(t("chat.welcome_text"))
 
 
 page()

@@ -237,3 +237,22 @@ def test_whatever_became_of_the_first_download_the_page_works(data_folder, monke
         assert begun == [job.id] and not app.exception
     else:
         assert not begun
+
+
+def test_conversations_of_the_other_page_do_not_use_up_the_list(data_folder, open_page):
+    """The newest sixty are about pictures; the one chat before them is still there."""
+    chat = store().create_conversation("Old chat", model="smollm2-135m-instruct-q4_1")
+    for number in range(60):
+        store().create_conversation(f"Picture {number}", model="reader:smollm2-135m-instruct-q4_1")
+    app = open_page("chat")
+    assert [button.key for button in app.button if (button.key or "").startswith("open_")] == [f"open_{chat.id}"]
+
+
+def test_restoring_the_models_own_values_moves_the_sliders_back(scripted, open_page):
+    app = open_page("chat")
+    slider = next(slider for slider in app.slider if "temperature" in (slider.key or ""))
+    before = slider.value
+    slider.set_value(1.5).run()
+    next(button for button in app.button if (button.key or "").startswith("reset_")).click().run()
+    again = next(slider for slider in app.slider if "temperature" in (slider.key or ""))
+    assert again.value == before and again.key != slider.key

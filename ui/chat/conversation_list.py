@@ -63,15 +63,27 @@ def conversation_list(shown: Conversation | None, pictures: bool = False) -> Non
         )
         _undo()
         limit = st.session_state.get("chat_list_limit", SHOWN)
-        page = kept().list(query, limit=limit)
-        found = [conversation for conversation in page.items if with_pictures(conversation) == pictures]
+        found, more = _of_kind(query, pictures, limit)
         for conversation in found:
             _row(conversation, shown)
         if not found:
             st.caption(t("chat.nothing_found") if query else t("chat.no_conversations"))
-        if page.next:
+        if more:
             st.button(t("chat.more_conversations"), type="tertiary", on_click=_more, args=(limit + SHOWN,))
         _import()
+
+
+def _of_kind(query: str, pictures: bool, limit: int) -> tuple[list[Conversation], bool]:
+    """The newest so many conversations of this page, and whether there are more: the other page's don't count."""
+    found: list[Conversation] = []
+    before: str | None = None
+    while len(found) <= limit:
+        page = kept().list(query, before=before)
+        found += [conversation for conversation in page.items if with_pictures(conversation) == pictures]
+        before = page.next
+        if before is None:
+            break
+    return found[:limit], len(found) > limit
 
 
 def _row(conversation: Conversation, shown: Conversation | None) -> None:

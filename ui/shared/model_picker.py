@@ -45,8 +45,8 @@ def pick_model(task: Task, current: str, key: str) -> ModelEntry | None:
 
 
 def describe(entry: ModelEntry) -> str:
-    """One line: here or not, name, size, languages."""
-    mark = "●" if where(entry) else "○"
+    """One line: here, elsewhere or not yet here; name, size, languages."""
+    mark = "⇄" if entry.is_remote else "●" if where(entry) else "○"
     facts = [readable_bytes(entry.size_bytes)] if entry.size_bytes else []
     if entry.languages:
         facts.append("/".join(entry.languages[:3]))

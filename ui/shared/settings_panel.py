@@ -18,6 +18,10 @@ ALTERNATIVES = 5
 Change = Callable[[dict[str, Any]], None]
 
 
+_RESET = "settings_reset_"
+"""How often the settings of a scope were put back."""
+
+
 def settings_panel(
     defaults: Mapping[str, Any], values: Mapping[str, Any], context_tokens: int, scope: str, save: Change
 ) -> None:
@@ -31,9 +35,11 @@ def settings_panel(
         save: called with all changed values after each change.
     """
     start = {**{name: getattr(GenerationSettings(), name) for name, _ in controls()}, **defaults}
+    times = st.session_state.get(f"{_RESET}{scope}", 0)
+    keys = f"{scope}_{times}" if times else scope  # a browser keeps what a widget of the same key was moved to
 
     def changed(name: str) -> None:
-        value = st.session_state[f"setting_{scope}_{name}"]
+        value = st.session_state[f"setting_{keys}_{name}"]
         if name == "stop":
             value = tuple(line for line in value.splitlines() if line)
         save({**{k: v for k, v in values.items() if k != name}, **({} if value == start[name] else {name: value})})
@@ -41,10 +47,10 @@ def settings_panel(
     plain = [(name, control) for name, control in controls() if not control.advanced]
     more = [(name, control) for name, control in controls() if control.advanced]
     for name, control in plain:
-        _draw(name, control, values.get(name, start[name]), context_tokens, scope, changed)
+        _draw(name, control, values.get(name, start[name]), context_tokens, keys, changed)
     with st.expander(t("settings.more")):
         for name, control in more:
-            _draw(name, control, values.get(name, start[name]), context_tokens, scope, changed)
+            _draw(name, control, values.get(name, start[name]), context_tokens, keys, changed)
     if values:
         st.button(
             t("settings.reset"), icon=":material/undo:", key=f"reset_{scope}", on_click=_reset, args=(scope, save)
@@ -78,8 +84,8 @@ def answer_settings(conversation: Conversation | None, entry: ModelEntry) -> Gen
 
 
 def _reset(scope: str, save: Change) -> None:
-    for name, _ in controls():
-        st.session_state.pop(f"setting_{scope}_{name}", None)
+    """Callback: the model's own values again, in widgets of other keys."""
+    st.session_state[f"{_RESET}{scope}"] = st.session_state.get(f"{_RESET}{scope}", 0) + 1
     save({})
 
 
