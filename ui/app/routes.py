@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import streamlit as st
 from starlette.middleware import Middleware
 from starlette.routing import BaseRoute
@@ -16,7 +18,8 @@ def routes() -> list[BaseRoute]:
 
 
 def middleware() -> list[Middleware]:
-    """What every request passes first."""
+    """What every request passes first. The port is told to the checks of this process, which do not know Streamlit."""
+    os.environ["STREAMLIT_SERVER_PORT"] = str(st.get_option("server.port"))
     return [Middleware(FrontDoor, address=_address())]
 
 

@@ -9,6 +9,7 @@ import streamlit as st
 from llm.catalogue.entry import ModelEntry
 from llm.errors import ModelError
 from llm.remote import servers as remote
+from llm.runtime import handles
 from ui.shared.i18n import explain, t
 
 _FOUND = "connections.found"
@@ -61,6 +62,9 @@ def _server(name: str, base_url: str) -> None:
 
 
 def _remove(name: str) -> None:
+    for row in handles.loaded():  # answers in work end: their server is not to be asked any more
+        if row.entry.is_remote and row.entry.id.startswith(f"{name}/"):
+            handles.unload(row.key, force=True)
     remote.forget_server(name)
     st.session_state.pop(_FOUND, None)
     st.session_state[_DONE] = t("connections.removed", name=name)

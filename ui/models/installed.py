@@ -19,7 +19,8 @@ _FREED = "models.freed"
 def on_this_machine() -> None:
     freed = st.session_state.pop(_FREED, None)
     if freed is not None:
-        st.success(t("models.freed", size=readable_bytes(freed)), icon=":material/delete:")
+        done = t("models.freed", size=readable_bytes(freed)) if freed else t("models.forgotten")
+        st.success(done, icon=":material/delete:")
     found = library.holdings()
     if not found:
         st.info(t("models.none_here"), icon=":material/folder_off:")
