@@ -16,7 +16,16 @@ if TYPE_CHECKING:
 
 __all__ = ["PATHS", "routes"]
 
-PATHS = ("/v1/{path:path}", "/health", "/metrics")
+PATHS = (
+    "/v1/{path:path}",
+    "/health",
+    "/metrics",
+    # Where clients ask whose base URL lacks its /v1; the answer says where it is. "/models" is a page's.
+    "/chat/completions",
+    "/completions",
+    "/embeddings",
+    "/audio/{path:path}",
+)
 """What the API answers, in Starlette's notation."""
 
 

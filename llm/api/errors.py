@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from typing import Any
 
 from fastapi.exceptions import RequestValidationError
@@ -76,8 +77,16 @@ async def on_invalid(request: Request, error: Exception) -> JSONResponse:
 async def on_http(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
     codes = {404: "unknown_url", 405: "method_not_allowed", 413: "request_too_large"}
-    message = (
-        f"There is no {request.method} {request.url.path} here." if error.status_code in (404, 405) else error.detail
-    )
+    message = _no_such_place(request) if error.status_code in (404, 405) else error.detail
     content = body(str(message), error.status_code, codes.get(error.status_code))
     return JSONResponse(content, error.status_code, {**(error.headers or {}), "x-should-retry": "false"})
+
+
+def _no_such_place(request: Request) -> str:
+    """What is not here, and where it is if only its begin or a slash was wrong."""
+    path = request.url.path
+    plain = re.sub("/{2,}", "/", path).rstrip("/")
+    places = request.app.openapi()["paths"]
+    right = next((place for place in (plain, f"/v1{plain}", plain.replace("/v1/v1", "/v1")) if place in places), "")
+    hint = f" It is at {right}." if right and right != path else ""
+    return f"There is no {request.method} {path} here.{hint}"

@@ -39,6 +39,8 @@ class Guard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        if scope["method"] == "HEAD":  # as GET, without its body
+            scope, send = {**scope, "method": "GET"}, _headers_only(send)
         headers = Headers(scope=scope)
         origin = headers.get("origin", "")
         allowed = origin in listed(config().api_origins)
@@ -99,6 +101,13 @@ class Guard:
             await send(message)
 
         return counted
+
+
+def _headers_only(send: Send) -> Send:
+    async def sent(message: Message) -> None:
+        await send({**message, "body": b""} if message["type"] == "http.response.body" else message)
+
+    return sent
 
 
 def _foreign(headers: Headers) -> bool:

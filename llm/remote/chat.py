@@ -72,6 +72,7 @@ class RemoteModel:
     can_constrain = True
     can_embed = True
     can_complete = False
+    closed = False
     runtime = "openai"
     """Of speech: what runs it there only the server knows."""
     languages: tuple[str, ...] = ()

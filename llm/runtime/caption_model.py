@@ -23,6 +23,7 @@ class ClipCaptionModel:
         self.entry = entry
         self.plan = plan
         self.use = UseCount(limit=64)
+        self.closed = False
         self._engine = engine
 
     def rank(self, part: ImagePart, captions: Sequence[str]) -> list[tuple[str, float]]:
@@ -40,4 +41,5 @@ class ClipCaptionModel:
 
     def close(self) -> None:
         """Frees the weights."""
+        self.closed = True
         self._engine.close()

@@ -44,6 +44,7 @@ class EngineChatModel:
         self.engine = engine
         self.family = families.family(entry.family)
         self.use = UseCount(limit=config().parallel + config().queue_limit)
+        self.closed = False
 
     @property
     def context_tokens(self) -> int:
@@ -287,6 +288,7 @@ class EngineChatModel:
         return self.engine.memory()
 
     def close(self) -> None:
+        self.closed = True
         self.engine.close()
 
 

@@ -34,6 +34,10 @@ class LoadedModel(Protocol):
     def use(self) -> UseCount:
         """Who uses it now."""
 
+    @property
+    def closed(self) -> bool:
+        """Whether somebody closed it, so that it answers no more."""
+
     def memory(self) -> MemoryUse:
         """What it holds, by device."""
 

@@ -46,6 +46,10 @@ class ReaderModel:
     can_embed = False
 
     @property
+    def closed(self) -> bool:
+        return self.chat.closed
+
+    @property
     def context_tokens(self) -> int:
         return self.chat.context_tokens
 

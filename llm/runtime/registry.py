@@ -50,13 +50,18 @@ class Registry:
         self._admission = threading.Lock()
 
     def get(self, key: HandleKey) -> LoadedModel | None:
-        """The handle, if it is loaded now."""
-        return self._handles.get(key)
+        """The handle, if it is loaded now. One that somebody closed is not."""
+        with self._lock:
+            found = self._handles.get(key)
+            if found is not None and found.closed:
+                del self._handles[key]
+                return None
+            return found
 
     def items(self) -> list[tuple[HandleKey, LoadedModel]]:
         """What is loaded now."""
         with self._lock:
-            return list(self._handles.items())
+            return [(key, handle) for key, handle in self._handles.items() if not handle.closed]
 
     def key_of_files(self, path: str) -> HandleKey | None:
         """The key under which some handle of these files is loaded."""

@@ -64,6 +64,10 @@ class SpeechModel:
         with self.use, explaining_memory(self.entry, self.plan, self.memory):
             yield from transcribe(recogniser, audio, options, cancel or Cancel())
 
+    @property
+    def closed(self) -> bool:
+        return self._recogniser is None
+
     def memory(self) -> MemoryUse:
         """What the weights take, by device."""
         return self._recogniser.memory() if self._recogniser is not None else MemoryUse()

@@ -30,7 +30,7 @@ def call(served: Served, method: str, path: str, body: bytes = b"", **headers: s
     text = answer.read()
     connection.close()
     told = {name.lower(): value for name, value in answer.getheaders()}
-    return answer.status, told, json.loads(text) if "json" in told.get("content-type", "") else text
+    return answer.status, told, json.loads(text) if text and "json" in told.get("content-type", "") else text
 
 
 @pytest.fixture(scope="module")
@@ -193,3 +193,18 @@ def test_loopback_addresses() -> None:
         assert is_loopback(address)
     for address in ("", "0.0.0.0", "::", "10.0.0.1", "localhost.evil.example", "testclient"):
         assert not is_loopback(address)
+
+
+def test_head_asks_without_a_body(served: Served) -> None:
+    for path in ("/health", "/v1/models"):
+        status, _, body = call(served, "HEAD", path)
+        assert status == 200 and not body
+
+
+@pytest.mark.parametrize(
+    ("path", "right"),
+    [("/chat/completions", "/v1/chat/completions"), ("/v1//models", "/v1/models"), ("/v1/v1/models", "/v1/models")],
+)
+def test_a_wrong_path_is_told_the_right_one(served: Served, path: str, right: str) -> None:
+    status, _, body = call(served, "GET", path)
+    assert status in (404, 405) and f"It is at {right}." in body["error"]["message"]

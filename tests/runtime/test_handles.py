@@ -170,3 +170,10 @@ def test_the_terminal_shares_handles_without_streamlit():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_a_handle_that_somebody_closed_is_not_given_out_again(engines, entry):
+    first = handles.load(entry("one"))
+    first.close()
+    assert not handles.loaded()
+    assert handles.load(entry("one")) is not first and len(engines.made) == 2
