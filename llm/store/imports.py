@@ -1,4 +1,4 @@
-"""Reading an exported JSON file, which anybody may have written.
+"""Reading an exported JSON file, this Hearth's or another program's, which anybody may have written.
 
 Everything is checked before the first row is made, and then made in one transaction.
 """
@@ -20,6 +20,7 @@ from llm.messages import PART_TYPES, ROLES, AudioPart, ImagePart, Message
 from llm.settings import GenerationSettings
 from llm.store.database import clean, utc_now
 from llm.store.export import FORMAT, VERSION
+from llm.store.foreign import translated
 from llm.store.values import Meta
 
 MAX_BYTES = 256 << 20
@@ -58,6 +59,8 @@ def read(data: bytes) -> list[ReadConversation]:
         values = json.loads(data.decode("utf-8-sig"), parse_constant=_no_constant)
     except (UnicodeDecodeError, ValueError, RecursionError) as error:
         raise BadImport(detail=f"it is not JSON ({str(error)[:200]})") from error
+    if not isinstance(values, dict) or "format" not in values:
+        values = translated(values)  # another program's export
     if not isinstance(values, dict) or values.get("format") != FORMAT:
         raise BadImport(detail=f'its "format" is not "{FORMAT}"')
     if values.get("version") != VERSION:
