@@ -36,6 +36,7 @@ def page() -> None:
     path, answer = path_and_answer(conversation)
     if answer is not None:
         stop_button(answer)
+    _queue(conversation, entry, answer is not None)
     if entry is not None:
         attached_documents()
         st.chat_input(
@@ -104,8 +105,35 @@ def _ask(conversation: Conversation | None, entry: ModelEntry) -> None:
         )
         open_conversation(conversation.id)
     parts: list[Part] = [*documents, TextPart(value.text)] if value.text.strip() else [*documents]
-    question = kept().add(conversation.id, Message("user", tuple(parts)))
+    if answers().of(conversation.id) is not None:  # it would end the answer that is being written
+        st.session_state[state.CHAT_QUEUED] = (conversation.id, tuple(parts))
+        return
+    _send(conversation, entry, tuple(parts))
+
+
+def _send(conversation: Conversation, entry: ModelEntry, parts: tuple[Part, ...]) -> None:
+    question = kept().add(conversation.id, Message("user", parts))
     answers().begin(kept(), conversation.id, question, _request(conversation, entry))
+
+
+def _queue(conversation: Conversation | None, entry: ModelEntry | None, answering: bool) -> None:
+    """The question that waits for the answer before it: said while it waits, sent when its turn has come."""
+    conversation_id, parts = st.session_state.get(state.CHAT_QUEUED, ("", ()))
+    if conversation is None or entry is None or conversation.id != conversation_id:
+        return
+    if not answering:
+        del st.session_state[state.CHAT_QUEUED]
+        _send(conversation, entry, parts)
+        st.rerun()
+    words = " ".join(part.text for part in parts if isinstance(part, TextPart))
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.caption(t("chat.queued", question=escaped(words[:80])))
+        st.button(t("chat.unqueue"), icon=":material/close:", type="tertiary", key="unqueue", on_click=_unqueue)
+
+
+def _unqueue() -> None:
+    """Callback: the waiting question is not to be asked."""
+    st.session_state.pop(state.CHAT_QUEUED, None)
 
 
 def _actions(conversation: Conversation | None, entry: ModelEntry | None) -> Actions:

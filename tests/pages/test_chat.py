@@ -6,9 +6,12 @@ import json
 
 import pytest
 
+from llm.chat.answers import Request, answers
 from llm.errors import OutOfMemory
-from llm.settings import controls
+from llm.messages import user
+from llm.settings import GenerationSettings, controls
 from llm.store import store
+from tests.conftest import STARTER
 from ui.shared import state
 
 
@@ -256,3 +259,16 @@ def test_restoring_the_models_own_values_moves_the_sliders_back(scripted, open_p
     next(button for button in app.button if (button.key or "").startswith("reset_")).click().run()
     again = next(slider for slider in app.slider if "temperature" in (slider.key or ""))
     assert again.value == before and again.key != slider.key
+
+
+def test_a_question_during_an_answer_waits_for_its_end(scripted, chat):
+    ask(chat, "First?")
+    conversation = store().list().items[0]
+    scripted.script, scripted.pause_s = [f"{n} " for n in range(8)], 0.25
+    second = store().add(conversation.id, user("Second?"))
+    answers().begin(store(), conversation.id, second, Request(STARTER, GenerationSettings()))
+    chat.chat_input[0].set_value("Third?").run(timeout=60)
+    assert not chat.exception and state.CHAT_QUEUED not in chat.session_state
+    path = [(stored.message.role, stored.message.text) for stored in store().path(conversation.id)]
+    counted = "".join(scripted.script)
+    assert path[2:] == [("user", "Second?"), ("assistant", counted), ("user", "Third?"), ("assistant", counted)]

@@ -18,6 +18,8 @@ CHAT_NEW_SETTINGS = "chat.new_settings"
 CHAT_NEW_MODEL = "chat.new_model"
 CHAT_NEW_SYSTEM = "chat.new_system"
 CHAT_ATTACHMENTS = "chat.attachments"
+CHAT_QUEUED = "chat.queued"
+"""(conversation, parts): a question that was sent while an answer was being written."""
 CHAT_PROBLEM = "chat.problem"
 UNDER_HOOD = "app.under_hood"
 
