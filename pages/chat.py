@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 import streamlit as st
 
 from llm.catalogue.entry import ModelEntry
+from llm.catalogue.lookup import entries_for
 from llm.chat.answers import Request, answers
 from llm.errors import ModelError
 from llm.messages import DocumentPart, Message, Part, TextPart
@@ -18,7 +19,7 @@ from ui.chat.view import Actions, path_and_answer, show_path, stop_button, watch
 from ui.shared import state
 from ui.shared.i18n import explain, t
 from ui.shared.markdown import escaped
-from ui.shared.model_picker import offer_download, pick_model
+from ui.shared.model_picker import default_model, offer_download, pick_model
 from ui.shared.settings_panel import answer_settings, conversation_settings
 from ui.shared.starter import fetch_starter
 from ui.shared.state import kept
@@ -75,8 +76,18 @@ def _header(conversation: Conversation | None) -> ModelEntry | None:
 def _keep_choice(conversation: Conversation | None, entry: ModelEntry) -> None:
     if conversation is None:
         st.session_state[state.CHAT_NEW_MODEL] = entry.id
-    elif entry.id != conversation.model:
+    elif entry.id != conversation.model and not _replaced(conversation, entry):
         kept().update(conversation.id, model=entry.id)
+
+
+def _replaced(conversation: Conversation, entry: ModelEntry) -> bool:
+    """Whether the conversation's model is gone and another stands in for it, which is said and not kept."""
+    known = {known.id for known in entries_for("text-generation")}
+    instead = default_model("text-generation")
+    if not conversation.model or conversation.model in known or instead is None or entry.id != instead.id:
+        return False
+    st.caption(t("chat.model_gone", model=escaped(conversation.model), instead=escaped(entry.name)))
+    return True
 
 
 def _request(conversation: Conversation, entry: ModelEntry) -> Request:

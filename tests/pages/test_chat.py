@@ -272,3 +272,11 @@ def test_a_question_during_an_answer_waits_for_its_end(scripted, chat):
     path = [(stored.message.role, stored.message.text) for stored in store().path(conversation.id)]
     counted = "".join(scripted.script)
     assert path[2:] == [("user", "Second?"), ("assistant", counted), ("user", "Third?"), ("assistant", counted)]
+
+
+def test_a_model_that_is_gone_is_named_and_its_stand_in_too(scripted, open_page):
+    conversation = store().create_conversation("Old", model="taken-away")
+    app = open_page("chat")
+    button(app, f"open_{conversation.id}").click().run()
+    assert any("taken" in caption.value and "SmolLM2" in caption.value for caption in app.caption)
+    assert store().conversation(conversation.id).model == "taken-away"
