@@ -90,7 +90,7 @@ def config() -> Config:
     file = home / "config.toml"
     if file.is_file():
         try:
-            values.update(tomllib.loads(file.read_text(encoding="utf-8")))
+            values.update(tomllib.loads(file.read_text(encoding="utf-8-sig")))
         except tomllib.TOMLDecodeError as error:
             raise ValueError(f"{file} is not valid TOML: {error}") from error
     for f in fields(Config):
@@ -111,7 +111,7 @@ def keep(values: dict[str, str]) -> None:
     The environment still has the last word. Raises ValueError when the result would not be valid.
     """
     file = config().home / "config.toml"
-    kept = tomllib.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    kept = tomllib.loads(file.read_text(encoding="utf-8-sig")) if file.is_file() else {}
     kept = {name: value for name, value in {**kept, **values}.items() if value != ""}
     file.parent.mkdir(parents=True, exist_ok=True)
     temporary = file.with_suffix(".new")

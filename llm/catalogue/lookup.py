@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
+import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from difflib import SequenceMatcher, get_close_matches
@@ -12,9 +14,11 @@ from pathlib import Path
 
 from llm.catalogue import caches, checkpoint, gguf
 from llm.catalogue.entry import Ability, ModelEntry, Task
-from llm.catalogue.toml_file import read_entries, write_entries
+from llm.catalogue.toml_file import read_entries, readable_entries, write_entries
 from llm.config import config
 from llm.errors import CorruptModel, UnknownModel, UnsupportedModel
+
+log = logging.getLogger(__name__)
 
 READER = "reader:"
 """What stands before a chat model's id to have it answer over the text of pictures."""
@@ -25,8 +29,7 @@ _SHIPPED = Path(__file__).with_name("models.toml")
 def entries() -> list[ModelEntry]:
     """Every known model: the user's own first, then the catalogue that comes along. Cheap to call often.
 
-    Raises:
-        ValueError: the user's `models.toml` cannot be read; the message says where.
+    What cannot be read in the user's `models.toml` is left out, with a warning in the log.
     """
     own = own_entries()
     taken = {entry.id for entry in own}
@@ -223,7 +226,10 @@ def forget(model_id: str) -> bool:
 
 
 def _write(own: Sequence[ModelEntry]) -> None:
-    write_entries(config().home / "models.toml", own)
+    path = config().home / "models.toml"
+    if readable_entries(path)[1]:  # what cannot be read is not to be lost by writing the rest
+        shutil.copy(path, path.with_suffix(".toml.unreadable"))
+    write_entries(path, own)
     _read.cache_clear()  # two changes within a file system's tick have the same time
 
 
@@ -233,7 +239,12 @@ def _stamp(path: Path) -> int:
 
 @lru_cache(maxsize=16)
 def _read(path: Path, _stamp: int, own: bool) -> Sequence[ModelEntry]:
-    return tuple(read_entries(path, own))
+    if not own:
+        return tuple(read_entries(path))
+    found, problems = readable_entries(path)
+    for problem in problems:  # once for each change of the file
+        log.warning("One of your models is left out: %s", problem)
+    return tuple(found)
 
 
 # llama.cpp's names of architectures -> the model line. Others are their own line's name.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, fields
@@ -25,6 +26,34 @@ def read_entries(path: Path, own: bool = False) -> list[ModelEntry]:
     except tomllib.TOMLDecodeError as error:
         raise ValueError(f"{path} is not valid TOML: {error}") from error
     return [_entry(table, path, own) for table in tables]
+
+
+def readable_entries(path: Path) -> tuple[list[ModelEntry], list[str]]:
+    """The entries of a person's own file, and what is wrong with those that cannot be read.
+
+    One slip of the pen must not take all the others away: where the file as a whole is no TOML, its `[[model]]` tables
+    are read one by one.
+    """
+    if not path.is_file():
+        return [], []
+    text = path.read_text(encoding="utf-8-sig", errors="replace")
+    try:
+        tables: list[Any] = tomllib.loads(text).get("model", [])
+        problems: list[str] = []
+    except tomllib.TOMLDecodeError:
+        tables, problems = [], []
+        for block in re.split(r"(?m)^(?=[ \t]*\[\[model\]\])", text):
+            try:
+                tables += tomllib.loads(block).get("model", [])
+            except tomllib.TOMLDecodeError as error:
+                problems.append(f"{path} is not valid TOML: {error}")
+    found = []
+    for table in tables:
+        try:
+            found.append(_entry(table, path, True))
+        except ValueError as error:
+            problems.append(str(error))
+    return found, problems
 
 
 def write_entries(path: Path, entries: Sequence[ModelEntry]) -> None:

@@ -161,9 +161,6 @@ def test_own_models_are_kept_found_and_forgotten(tmp_path: Path, home: Path) -> 
     assert lookup.find(entry.id) == entry and entry.id in {e.id for e in lookup.installed()}
     assert lookup.forget(entry.id) and not lookup.forget(entry.id)
     assert (tmp_path / '模型 "quoted"').is_dir()
-    (home / "models.toml").write_text('[[model]]\nid = "x"\nnonsense = 1\n')
-    with pytest.raises(ValueError, match="'x'"):
-        lookup.entries()
 
 
 def hub_entry(*sources: Source) -> ModelEntry:
@@ -250,6 +247,32 @@ def test_files_from_before_the_pipeline_tags_are_read(data_folder: Path) -> None
     own = '[[model]]\nid = "m"\nname = "M"\ntask = "vision"\nfamily = "x"\nengine = "transformers"\n'
     (data_folder / "models.toml").write_text(own, encoding="utf-8")
     assert lookup.find("m").task == "image-text-to-text"
-    (data_folder / "models.toml").write_text(own.replace("vision", "sculpture"), encoding="utf-8")
-    with pytest.raises(ValueError, match="sculpture"):
-        lookup.own_entries()
+
+
+GOOD = '[[model]]\nid = "{id}"\nname = "M"\ntask = "vision"\nfamily = "x"\nengine = "transformers"\n'
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        '[[model]]\nid = "x"\nnonsense = 1\n',
+        '[[model]]\nid = "x\nname = broken\n',
+        GOOD.format(id="x").replace("vision", "sculpture"),
+    ],
+)
+def test_one_bad_entry_does_not_take_the_others_away(
+    data_folder: Path, bad: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = data_folder / "models.toml"
+    file.write_text("\ufeff" + GOOD.format(id="a") + bad + GOOD.format(id="b"), encoding="utf-8")
+    assert [entry.id for entry in lookup.own_entries()] == ["a", "b"] and len(caplog.records) == 1
+    assert lookup.forget("a") and [entry.id for entry in lookup.own_entries()] == ["b"]
+    assert bad in (data_folder / "models.toml.unreadable").read_text(encoding="utf-8")  # nothing is lost
+
+
+def test_settings_with_a_byte_order_mark_are_read(data_folder: Path) -> None:
+    from llm.config import config
+
+    (data_folder / "config.toml").write_text("\ufeffthreads = 3\n", encoding="utf-8")
+    config.cache_clear()
+    assert config().threads == 3
