@@ -20,6 +20,7 @@ class Config:
     home: data folder (models from a package index, database, attachments, log).
     database_url: any SQLAlchemy URL; empty is SQLite in the data folder.
     starter_chat, starter_speech: catalogue ids fetched on first use when no model of the task is there.
+    starter_chat_zh: the same for visitors who read Chinese, where the disk has room for it; empty is starter_chat.
     threads: CPU threads an engine may use; 0 is one per physical core.
     parallel: how many answers one handle writes at once.
     queue_limit: how many requests may wait per handle before a new one is refused.
@@ -40,6 +41,7 @@ class Config:
     home: Path = field(default_factory=lambda: Path(platformdirs.user_data_dir("hearth", appauthor=False)))
     database_url: str = ""
     starter_chat: str = "smollm2-135m-instruct-q4_1"
+    starter_chat_zh: str = "qwen2.5-coder-0.5b-instruct-q4_k_m"
     starter_speech: str = "faster-whisper-base"
     threads: int = 0
     parallel: int = 8

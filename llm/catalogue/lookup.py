@@ -47,8 +47,14 @@ def entries_for(*tasks: Task) -> list[ModelEntry]:
     return [entry for entry in entries() if entry.task in tasks]
 
 
-def starter_id(task: Task) -> str:
-    """The id of the model that is fetched on first use for a task; empty where there is none."""
+def starter_id(task: Task, language: str = "en") -> str:
+    """The id of the model that is fetched on first use for a task; empty where there is none.
+
+    Args:
+        language: the visitor's; the smallest starter speaks English only.
+    """
+    if task == "text-generation" and language.startswith("zh") and config().starter_chat_zh:
+        return config().starter_chat_zh
     starters = {"text-generation": config().starter_chat, "automatic-speech-recognition": config().starter_speech}
     return starters.get(task, "")
 

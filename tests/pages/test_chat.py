@@ -280,3 +280,27 @@ def test_a_model_that_is_gone_is_named_and_its_stand_in_too(scripted, open_page)
     button(app, f"open_{conversation.id}").click().run()
     assert any("taken" in caption.value and "SmolLM2" in caption.value for caption in app.caption)
     assert store().conversation(conversation.id).model == "taken-away"
+
+
+@pytest.mark.parametrize(
+    ("language", "free_bytes", "begun"),
+    [
+        ("en", 10**12, STARTER),
+        ("zh", 10**12, "qwen2.5-coder-0.5b-instruct-q4_k_m"),
+        ("zh", 10**9, STARTER),
+        ("zh", None, STARTER),
+    ],
+)
+def test_the_first_model_speaks_the_visitors_language_where_there_is_room(
+    data_folder, monkeypatch, open_page, language, free_bytes, begun
+):
+    from llm.machine.hardware import Disk
+    from llm.sources import jobs
+    from ui.shared import starter
+
+    started = []
+    monkeypatch.setattr(starter, "language", lambda: language)
+    monkeypatch.setattr(starter, "disk", lambda path: Disk(path, free_bytes, free_bytes))
+    monkeypatch.setattr(jobs, "start", lambda model_id, *_: started.append(model_id))
+    monkeypatch.setattr(jobs, "get", lambda model_id: jobs.Job(model_id, state="running") if started else None)
+    assert not open_page("chat").exception and started == [begun]

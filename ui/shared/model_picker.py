@@ -8,13 +8,13 @@ from llm.catalogue.entry import ModelEntry, Task
 from llm.catalogue.lookup import entries_for, starter_id, where
 from llm.sources import jobs
 from ui.shared.download import begin_download, download_progress
-from ui.shared.i18n import t
+from ui.shared.i18n import language, t
 from ui.shared.units import readable_bytes
 
 
 def default_model(task: Task) -> ModelEntry | None:
     """The model to begin with: the starter when it is here, else any that is here, else the starter all the same."""
-    starter = starter_id(task)
+    starter = starter_id(task, language())
     known = entries_for(task)
     here = [entry for entry in known if where(entry)]
     return next((e for e in [*here, *known] if e.id == starter), None) if not here else _preferred(here, starter)

@@ -4,12 +4,26 @@ from __future__ import annotations
 
 import streamlit as st
 
-from llm.catalogue.entry import Task
+from llm.catalogue.entry import ModelEntry, Task
 from llm.catalogue.lookup import entries, entries_for, starter_id, where
+from llm.config import config
+from llm.machine.hardware import disk
 from llm.sources import jobs
 from ui.shared.download import begin_download, download_progress
-from ui.shared.i18n import t
+from ui.shared.i18n import language, t
 from ui.shared.units import readable_bytes
+
+ROOM = 3
+"""Times its size that a starter in the visitor's language finds free on the disk: parts, their joining, some air."""
+
+
+def _starter(task: Task) -> ModelEntry | None:
+    """The starter in the visitor's language where it has room, else the smallest."""
+    known = {entry.id: entry for entry in entries()}
+    wanted = known.get(starter_id(task, language()))
+    if wanted is not None and (disk(config().home).free_bytes or 0) >= ROOM * wanted.size_bytes:
+        return wanted
+    return known.get(starter_id(task))
 
 
 def fetch_starter(task: Task) -> bool:
@@ -20,7 +34,7 @@ def fetch_starter(task: Task) -> bool:
     """
     if any(where(entry) for entry in entries_for(task)):
         return False
-    entry = next((entry for entry in entries() if entry.id == starter_id(task)), None)
+    entry = _starter(task)
     if entry is None:
         st.warning(t("starter.none"))
         return False
