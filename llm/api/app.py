@@ -7,7 +7,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from llm.access.api_keys import Keys
-from llm.api import audio, chat, completions, embeddings, errors, models, monitor
+from llm.api import audio, chat, completions, docs, embeddings, errors, models, monitor
 from llm.api.guard import Guard
 from llm.api.metrics import Metrics
 from llm.api.work import Gate
@@ -28,7 +28,7 @@ def create_api(address: str | None = None) -> FastAPI:
     api = FastAPI(
         title="Hearth",
         description=DESCRIPTION,
-        docs_url="/v1/docs",
+        docs_url=None,  # FastAPI's own page runs scripts of a foreign host
         redoc_url=None,
         openapi_url="/v1/openapi.json",
         max_body_size=settings.api_body_mib << 20,
@@ -36,7 +36,7 @@ def create_api(address: str | None = None) -> FastAPI:
     )
     api.state.gate = Gate(settings.parallel + settings.queue_limit)
     api.state.metrics = Metrics(api.state.gate)
-    for group in (models, chat, completions, embeddings, audio, monitor):
+    for group in (models, chat, completions, embeddings, audio, monitor, docs):
         api.include_router(group.router())
     api.add_exception_handler(ModelError, errors.on_model_error)
     api.add_exception_handler(RequestValidationError, errors.on_invalid)

@@ -208,3 +208,10 @@ def test_head_asks_without_a_body(served: Served) -> None:
 def test_a_wrong_path_is_told_the_right_one(served: Served, path: str, right: str) -> None:
     status, _, body = call(served, "GET", path)
     assert status in (404, 405) and f"It is at {right}." in body["error"]["message"]
+
+
+def test_the_description_of_the_api_comes_from_here_alone(served: Served) -> None:
+    status, told, body = call(served, "GET", "/v1/docs")
+    page = body.decode()
+    assert status == 200 and "text/html" in told["content-type"] and "POST /v1/chat/completions" in page
+    assert "<script" not in page and 'src="' not in page and page.count('href="') == 1
