@@ -8,6 +8,7 @@ length, then JSON).
 from __future__ import annotations
 
 import json
+import stat
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -136,7 +137,10 @@ def read_json(path: Path) -> Any:
         CorruptModel: it is missing, far too large for what it should be, or not JSON.
     """
     try:
-        if path.stat().st_size > _MAX_JSON_BYTES:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise CorruptModel(path=str(path), detail="it is no file")
+        if status.st_size > _MAX_JSON_BYTES:
             raise CorruptModel(path=str(path), detail="it is too large to be a settings file")
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:

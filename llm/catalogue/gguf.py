@@ -7,6 +7,7 @@ come from anywhere, so every length is checked against what the file holds befor
 from __future__ import annotations
 
 import mmap
+import stat
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -179,6 +180,8 @@ def read_header(path: Path) -> GgufHeader:
         status = path.stat()
     except OSError as error:
         raise CorruptModel(path=str(path), detail=error.strerror or str(error)) from error
+    if not stat.S_ISREG(status.st_mode):
+        raise CorruptModel(path=str(path), detail="it is no file")
     return _read_header(path, status.st_size, status.st_mtime_ns)
 
 

@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 READER = "reader:"
 """What stands before a chat model's id to have it answer over the text of pictures."""
 
+_SHOWN_CHARACTERS = 200
 _SHIPPED = Path(__file__).with_name("models.toml")
 
 
@@ -73,10 +74,20 @@ def find(model: str | Path) -> ModelEntry:
     for entry in entries():
         if entry.id == name:
             return entry
-    path = Path(name).expanduser()
-    if not name.strip() or not path.exists():
-        raise UnknownModel(model=name, known=near(name))
-    return entry_of_path(path.resolve())
+    path = _on_disk(name)
+    if path is None:
+        raise UnknownModel(model=name[:_SHOWN_CHARACTERS], known=near(name[:_SHOWN_CHARACTERS]))
+    return entry_of_path(path)
+
+
+def _on_disk(name: str) -> Path | None:
+    """The file or folder that a name is a path of; devices, pipes and sockets are none, and never opened."""
+    try:
+        path = Path(name).expanduser()
+        found = bool(name.strip()) and (path.is_file() or path.is_dir())
+        return path.resolve() if found else None
+    except (OSError, RuntimeError, ValueError):  # too long, another person's home, a null byte
+        return None
 
 
 def near(name: str) -> str:

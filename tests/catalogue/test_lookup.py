@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import struct
 from pathlib import Path
 
@@ -276,3 +277,34 @@ def test_settings_with_a_byte_order_mark_are_read(data_folder: Path) -> None:
     (data_folder / "config.toml").write_text("\ufeffthreads = 3\n", encoding="utf-8")
     config.cache_clear()
     assert config().threads == 3
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "~nosuchuser",
+        "~nosuchuser/x.gguf",
+        "/dev/stdin",
+        "/dev/zero",
+        "x" * 5000,
+        "/" + "x" * 5000,
+        "a\0b",
+        "reader:/",
+        " ",
+        "",
+    ],
+)
+def test_names_that_are_no_models_are_refused_with_a_short_sentence(home: Path, name: str) -> None:
+    with pytest.raises((UnknownModel, CorruptModel)) as raised:
+        lookup.find(name)
+    assert len(str(raised.value)) < 3000
+
+
+def test_pipes_are_never_opened(tmp_path: Path, home: Path) -> None:
+    """Reading one would wait for ever."""
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "folder" / "config.json")
+    os.mkfifo(tmp_path / "pipe.gguf")
+    for path in (tmp_path / "folder", tmp_path / "pipe.gguf"):
+        with pytest.raises((UnknownModel, CorruptModel, UnsupportedModel)):
+            lookup.find(path)
