@@ -25,7 +25,7 @@ MODEL_SIDE = 2048
 # Only decoders that are well kept; Pillow has others, some of which call programs (EPS) or are rarely looked at.
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
 HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")
-EXTENSIONS = ["png", "jpg", "jpeg", "webp", "gif", "bmp", "tif", "tiff", "avif", "heic", "heif"]
+EXTENSIONS = ["png", "jpg", "jpeg", "jfif", "webp", "gif", "bmp", "tif", "tiff", "avif", "heic", "heif"]
 _ORIENTATION = 0x0112
 _SVG = re.compile(rb"<svg[\s>]", re.IGNORECASE)
 _HTML = re.compile(rb"^\s*(<!doctype html|<html|<head|<body)", re.IGNORECASE)
@@ -228,7 +228,9 @@ def _eight_bits(image: Any) -> Any:
     if image.mode.startswith("F") or high > 65535 or low < 0:
         values = (values - low) / max(high - low, 1e-9) * 255
     elif high > 255 or image.mode.startswith("I;16"):
-        values = values / 257
+        # Cameras and scanners of 10, 12 or 14 bits write them into the lower ones of 16.
+        depth = next((bits for bits in (10, 12, 14) if high < 2**bits), 16)
+        values = values / (2**depth - 1) * 255
     grey = Image.fromarray(values.round().astype(numpy.uint8))
     if _orientation(image) != 1:
         grey.getexif()[_ORIENTATION] = _orientation(image)

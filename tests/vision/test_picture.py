@@ -13,7 +13,7 @@ from PIL import Image
 
 from llm.errors import DamagedPicture, EmptyPicture, NotAPicture, PictureTooLarge
 from llm.messages import ImagePart
-from llm.vision.picture import KEPT_SIDE, MODEL_SIDE, crop, for_model, open_kept, take_in, thumbnail
+from llm.vision.picture import EXTENSIONS, KEPT_SIDE, MODEL_SIDE, crop, for_model, open_kept, take_in, thumbnail
 
 SVG = b'<?xml version="1.0"?><svg xmlns="http://www.w3.org/2000/svg"><rect/></svg>'
 
@@ -184,3 +184,13 @@ def test_crop_and_thumbnail() -> None:
     assert open_kept(right).size == (80, 100) and pixel(right, 10, 10) == (0, 0, 255)
     assert open_kept(crop(part, (390, 190, 900, 900))).size == (10, 10)
     assert Image.open(io.BytesIO(thumbnail(part, 100))).size == (100, 50)
+
+
+def test_twelve_bits_in_sixteen_are_as_bright_as_they_were() -> None:
+    data = (Path(__file__).with_name("cases") / "twelve_bit_in_16.tif").read_bytes()
+    grey = open_kept(take_in(data, "scan.tif").part).convert("L")
+    assert max(grey.getdata()) > 200
+
+
+def test_a_jpeg_by_its_other_name_may_be_chosen() -> None:
+    assert "jfif" in EXTENSIONS
