@@ -304,3 +304,16 @@ def test_the_first_model_speaks_the_visitors_language_where_there_is_room(
     monkeypatch.setattr(jobs, "start", lambda model_id, *_: started.append(model_id))
     monkeypatch.setattr(jobs, "get", lambda model_id: jobs.Job(model_id, state="running") if started else None)
     assert not open_page("chat").exception and started == [begun]
+
+
+def test_a_change_of_the_language_begins_no_second_download(data_folder, monkeypatch, open_page):
+    from llm.sources import jobs
+    from ui.shared import starter
+
+    started = []
+    monkeypatch.setattr(jobs, "start", lambda model_id, *_: started.append(model_id))
+    monkeypatch.setattr(jobs, "get", lambda name: jobs.Job(name, state="running") if name in started else None)
+    for language in ("en", "zh", "en"):
+        monkeypatch.setattr(starter, "language", lambda language=language: language)
+        assert not open_page("chat").exception
+    assert started == [STARTER]

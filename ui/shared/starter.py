@@ -18,8 +18,15 @@ ROOM = 3
 
 
 def _starter(task: Task) -> ModelEntry | None:
-    """The starter in the visitor's language where it has room, else the smallest."""
+    """The starter whose download was begun; else the one in the visitor's language where it has room, or the smallest.
+
+    A change of the language, or a visitor who reads another, does not begin a second download.
+    """
     known = {entry.id: entry for entry in entries()}
+    for begun in dict.fromkeys((starter_id(task, language()), starter_id(task), starter_id(task, "zh"))):
+        job = jobs.get(begun) if begun in known else None
+        if job is not None and job.state not in ("done", "cancelled"):
+            return known[begun]
     wanted = known.get(starter_id(task, language()))
     if wanted is not None and (disk(config().home).free_bytes or 0) >= ROOM * wanted.size_bytes:
         return wanted
