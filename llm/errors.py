@@ -292,3 +292,25 @@ class RanOut(OutOfMemory):
         "{free} can be had here. Load it in {precision} with a context of {context_tokens} tokens ({fitting}), choose "
         "a smaller model, or close other programs."
     )
+
+
+class JobInterrupted(ModelError):
+    code = "job_interrupted"
+    sentence = "Hearth was ended while it worked on “{title}”. Start it again."
+
+
+class ChildFailed(ModelError):
+    """A program that works for Hearth ended without a result."""
+
+    code = "child_failed"
+    sentence = "The work broke off: {detail}. Try again; the log says more."
+
+
+class ChildTookTooLong(ModelError):
+    code = "child_took_too_long"
+    sentence = "The work was ended because it took longer than {limit_s} s."
+
+
+class ChildTookTooMuch(ModelError):
+    code = "child_took_too_much"
+    sentence = "The work was ended because it took more than {limit_bytes} bytes of memory."

@@ -1,0 +1,88 @@
+"""The one drawer of what people can turn: `llm.controls` declares it, this shows it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import streamlit as st
+
+from llm.controls import Control
+from ui.shared.i18n import t
+
+
+def draw_controls(
+    controls: Iterable[Control],
+    values: Mapping[str, Any],
+    words: str,
+    scope: str,
+    changed: Callable[[str, Any], None] | None = None,
+) -> dict[str, Any]:
+    """Draws controls, the advanced ones folded away, and returns the value of each.
+
+    Args:
+        values: what is set; everything else stands at its default.
+        words: the beginning of their keys in the locale files, such as `settings.` or `tasks.ner_`: a control's label
+            is `<words><name>`, its help `<words><name>_help`, a choice `<words><name>_<choice>`.
+        scope: tells the widgets of one place from another's; a new scope forgets what was moved.
+        changed: called with name and value when somebody moves one.
+    """
+    drawn = list(controls)
+    plain = [control for control in drawn if not control.advanced]
+    more = [control for control in drawn if control.advanced]
+    found = {control.name: _draw(control, values, words, scope, changed) for control in plain}
+    if more:
+        with st.expander(t("settings.more")):
+            found |= {control.name: _draw(control, values, words, scope, changed) for control in more}
+    return found
+
+
+def _draw(
+    control: Control,
+    values: Mapping[str, Any],
+    words: str,
+    scope: str,
+    changed: Callable[[str, Any], None] | None,
+) -> Any:
+    key = f"control_{scope}_{control.name}"
+    label, value = t(f"{words}{control.name}"), values.get(control.name, control.default)
+
+    def moved() -> None:
+        if changed is not None:
+            changed(control.name, _read(control, st.session_state[key]))
+
+    common: dict[str, Any] = {"key": key, "help": t(f"{words}{control.name}_help"), "on_change": moved}
+    match control.kind:
+        case "integer" | "number":
+            return _number(control, label, value, common)
+        case "toggle":
+            return st.toggle(label, bool(value), **common)
+        case "choice":
+            options = [*([None] if control.optional else []), *control.choices]
+            named = {choice: t(f"{words}{control.name}_{choice}") for choice in control.choices}
+            index = options.index(value) if value in options else 0
+            return st.selectbox(
+                label, options, index, lambda choice: named.get(choice, t("settings.automatic")), **common
+            )
+        case "text":
+            return st.text_input(label, value or "", **common) or (None if control.optional else "")
+        case "lines":
+            return _read(control, st.text_area(label, "\n".join(value or ()), height=68, **common))
+
+
+def _number(control: Control, label: str, value: Any, common: dict[str, Any]) -> Any:
+    """A slider where both bounds are there and near enough to be dragged to; else a field."""
+    kind = int if control.kind == "integer" else float
+    low, high = (None if bound is None else kind(bound) for bound in (control.minimum, control.maximum))
+    step = kind(control.step or (1 if kind is int else 0.01))
+    start = None if value is None else kind(value)
+    if control.optional or low is None or high is None or (high - low) / step > 100_000:
+        form = "%d" if kind is int else "%g"
+        return st.number_input(label, low, high, start, step, form, placeholder=t("settings.automatic"), **common)
+    return st.slider(label, low, high, start, step, **common)
+
+
+def _read(control: Control, value: Any) -> Any:
+    if control.kind == "lines":
+        return tuple(line for line in value.splitlines() if line)
+    return value
