@@ -116,9 +116,19 @@ def _result(outcome: list[Event], module: str, code: int, output: Path) -> dict[
     if last.get("event") == "result":
         return {name: value for name, value in last.items() if name != "event"}
     if last.get("event") == "error":
-        raise ReportedError(last["code"], last["values"], last["text"])
+        raise _again(last["code"], last["values"], last["text"])
     said = output.read_text(encoding="utf-8", errors="replace").strip().splitlines() if output.exists() else []
     raise ChildFailed(detail=said[-1][:400] if said else f"{module} ended with {code}")
+
+
+def _again(code: str, values: Mapping[str, Any], text: str) -> ModelError:
+    """The child's error as its own class; one that this process has not imported by its code and values."""
+    classes = [ModelError]
+    for each in classes:
+        if each.code == code and each is not ReportedError:
+            return each(**values)
+        classes += each.__subclasses__()
+    return ReportedError(code, values, text)
 
 
 class ReportedError(ModelError):
