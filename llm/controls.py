@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields, replace
+from functools import cache
 from typing import Any, Literal, TypeAlias
 
 Kind: TypeAlias = Literal["integer", "number", "choice", "toggle", "text", "lines"]
@@ -67,6 +68,30 @@ class Control:
         if not low <= value <= high:
             raise ValueError(f"{self.name} must lie between {self.minimum} and {self.maximum}, not {value}")
         return int(value) if whole else float(value)
+
+
+def control_field(kind: Kind, default: Any, **kwargs: Any) -> Any:
+    """A dataclass field that people can turn; `kwargs` are the `Control`'s."""
+    return field(default=default, metadata={"control": Control("", kind, default, **kwargs)})
+
+
+@cache
+def declared(cls: type[Any]) -> tuple[Control, ...]:
+    """What people can turn of a dataclass, in the order in which to show it."""
+    return tuple(replace(f.metadata["control"], name=f.name) for f in fields(cls) if "control" in f.metadata)
+
+
+def with_values(given: Any, values: Mapping[str, Any]) -> Any:
+    """A copy of a dataclass with some values changed.
+
+    Raises:
+        ValueError: a name is unknown or a value is out of its range.
+    """
+    known = {f.name for f in fields(given)}
+    unknown = sorted(set(values) - known)
+    if unknown:
+        raise ValueError(f"unknown settings {unknown}; known are {sorted(known)}")
+    return replace(given, **dict(values))
 
 
 def checked(controls: Iterable[Control], values: Mapping[str, Any]) -> dict[str, Any]:

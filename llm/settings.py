@@ -1,28 +1,16 @@
 """Generation settings: what a person can turn, each declared once with its range, step and default.
 
-The settings panel draws `controls()`; engines read the values; the API checks them. The words for a
+The settings panel draws `CONTROLS`; engines read the values; the API checks them. The words for a
 control live in the locale files under `settings.<name>` and `settings.<name>_help`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
-
-@dataclass(frozen=True, slots=True)
-class Control:
-    """How one setting may be turned. Bounds are inclusive; `step` None means free text."""
-
-    minimum: float | None = None
-    maximum: float | None = None
-    step: float | None = None
-    advanced: bool = False
-
-
-def _control(default: Any, **kwargs: Any) -> Any:
-    return field(default=default, metadata={"control": Control(**kwargs)})
+from llm.controls import control_field, declared, with_values
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +32,15 @@ class GenerationSettings:
     (OpenAI's API reference). logit_bias: added to the scores of token ids.
     """
 
-    max_length: int = _control(1024, minimum=1, maximum=32768, step=1)
-    temperature: float = _control(0.7, minimum=0.0, maximum=2.0, step=0.05)
-    top_p: float = _control(0.9, minimum=0.01, maximum=1.0, step=0.01)
-    top_k: int = _control(40, minimum=0, maximum=200, step=1, advanced=True)
-    repetition_penalty: float = _control(1.0, minimum=1.0, maximum=2.0, step=0.01, advanced=True)
-    seed: int | None = _control(None, minimum=0, maximum=2**31 - 1, step=1, advanced=True)
-    stop: tuple[str, ...] = _control((), advanced=True)
+    max_length: int = control_field("integer", 1024, minimum=1, maximum=32768, step=1)
+    temperature: float = control_field("number", 0.7, minimum=0.0, maximum=2.0, step=0.05)
+    top_p: float = control_field("number", 0.9, minimum=0.01, maximum=1.0, step=0.01)
+    top_k: int = control_field("integer", 40, minimum=0, maximum=200, step=1, advanced=True)
+    repetition_penalty: float = control_field("number", 1.0, minimum=1.0, maximum=2.0, step=0.01, advanced=True)
+    seed: int | None = control_field(
+        "integer", None, optional=True, minimum=0, maximum=2**31 - 1, step=1, advanced=True
+    )
+    stop: tuple[str, ...] = control_field("lines", (), advanced=True)
     thinking: bool | None = None
     logprobs: int | None = None
     json_schema: Mapping[str, Any] | None = None
@@ -66,14 +56,8 @@ class GenerationSettings:
         return {name: getattr(self, name) for name in names if getattr(self, name)}
 
     def __post_init__(self) -> None:
-        for name, control in controls():
-            value = getattr(self, name)
-            if control.step is None or value is None:
-                continue
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or value != value:
-                raise ValueError(f"{name} must be a number, not {value!r}")
-            if not control.minimum <= value <= control.maximum:  # type: ignore[operator]
-                raise ValueError(f"{name} must lie between {control.minimum} and {control.maximum}, not {value}")
+        for control in CONTROLS:
+            control.check(getattr(self, control.name))
 
     def with_values(self, values: Mapping[str, Any]) -> GenerationSettings:
         """A copy with some values changed.
@@ -81,15 +65,9 @@ class GenerationSettings:
         Raises:
             ValueError: a name is unknown or a value is out of its range.
         """
-        known = {f.name for f in fields(self)}
-        unknown = sorted(set(values) - known)
-        if unknown:
-            raise ValueError(f"unknown settings {unknown}; known are {sorted(known)}")
-        return replace(self, **dict(values))
+        changed: GenerationSettings = with_values(self, values)
+        return changed
 
 
-def controls() -> Iterator[tuple[str, Control]]:
-    """Name and control of each setting that a person can turn, in the order in which to show them."""
-    for f in fields(GenerationSettings):
-        if "control" in f.metadata:
-            yield f.name, f.metadata["control"]
+CONTROLS = declared(GenerationSettings)
+"""What a person can turn, in the order in which to show it."""

@@ -12,9 +12,9 @@ from llm.api.schemas import AudioContent, ChatMessage, ChatRequest, ImageContent
 from llm.catalogue.entry import ModelEntry
 from llm.errors import InvalidRequest
 from llm.messages import AudioPart, ImagePart, Message, Part, TextPart, ThinkingPart, ToolCallPart, ToolResultPart
-from llm.settings import GenerationSettings, controls
+from llm.settings import CONTROLS, GenerationSettings
 
-_LIMITS = dict(controls())
+_LIMITS = {control.name: control for control in CONTROLS}
 
 
 MAX_LINKS = 16

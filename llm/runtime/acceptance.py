@@ -9,7 +9,7 @@ from llm.catalogue.checkpoint import read_json
 from llm.catalogue.entry import ModelEntry
 from llm.errors import CorruptModel, UnsupportedModel
 from llm.planning.engines import engine_of
-from llm.settings import controls
+from llm.settings import CONTROLS
 
 
 def check_runs(entry: ModelEntry, path: Path | None = None) -> None:
@@ -56,8 +56,8 @@ def _own_sampling(path: Path) -> dict[str, float]:
     if found.get("do_sample") is False:
         return {"temperature": 0.0}
     values = {}
-    for name, control in controls():
-        value = found.get(name)
+    for control in CONTROLS:
+        name, value = control.name, found.get(control.name)
         if name in ("temperature", "top_p", "top_k", "repetition_penalty") and isinstance(value, (int, float)):
             value = min(max(value, control.minimum or 0), control.maximum or value)
             values[name] = int(value) if name == "top_k" else float(value)

@@ -1,16 +1,16 @@
 """What a person can turn when speech becomes text, each declared once with its range, step and default.
 
-The page draws `controls()` and the engine reads the values. The words for an option live in the locale files under
+The page draws `CONTROLS` and the engine reads the values. The words for an option live in the locale files under
 `speech.option_<name>` and `speech.option_<name>_help`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, TypeAlias, get_args
 
-from llm.settings import Control
+from llm.controls import control_field, declared, with_values
 
 Decoding: TypeAlias = Literal["batched", "sequential"]
 FALLBACK_TEMPERATURES = (0.2, 0.4, 0.6, 0.8, 1.0)
@@ -19,10 +19,6 @@ BATCH_CPU, BATCH_CUDA = 8, 16
 """Windows of 30 s that are decoded together."""
 BATCHED_FROM_S = 30.0
 """Shorter recordings are a single window: there is nothing to decode together."""
-
-
-def _option(default: Any, choices: tuple[str, ...] = (), **kwargs: Any) -> Any:
-    return field(default=default, metadata={"control": Control(**kwargs), "choices": choices})
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,32 +44,26 @@ class SpeechOptions:
     """
 
     language: str | None = None
-    task: str = _option("transcribe", ("transcribe", "translate"))
-    vad_filter: bool = _option(True)
-    word_timestamps: bool = _option(True)
-    beam_size: int = _option(5, minimum=1, maximum=10, step=1)
-    initial_prompt: str = _option("")
-    hotwords: str = _option("")
-    decoding: str = _option("auto", ("auto", *get_args(Decoding)))
-    condition_on_previous_text: bool = _option(False, advanced=True)
-    temperature: float = _option(0.0, minimum=0.0, maximum=1.0, step=0.1, advanced=True)
-    no_speech_threshold: float = _option(0.6, minimum=0.0, maximum=1.0, step=0.05, advanced=True)
-    log_prob_threshold: float = _option(-1.0, minimum=-5.0, maximum=0.0, step=0.1, advanced=True)
-    compression_ratio_threshold: float = _option(2.4, minimum=1.0, maximum=5.0, step=0.1, advanced=True)
-    hallucination_silence_threshold: float = _option(0.0, minimum=0.0, maximum=10.0, step=0.5, advanced=True)
-    repetition_penalty: float = _option(1.0, minimum=1.0, maximum=2.0, step=0.05, advanced=True)
+    task: str = control_field("choice", "transcribe", choices=("transcribe", "translate"))
+    vad_filter: bool = control_field("toggle", True)
+    word_timestamps: bool = control_field("toggle", True)
+    beam_size: int = control_field("integer", 5, minimum=1, maximum=10, step=1)
+    initial_prompt: str = control_field("text", "")
+    hotwords: str = control_field("text", "")
+    decoding: str = control_field("choice", "auto", choices=("auto", *get_args(Decoding)))
+    condition_on_previous_text: bool = control_field("toggle", False, advanced=True)
+    temperature: float = control_field("number", 0.0, minimum=0.0, maximum=1.0, step=0.1, advanced=True)
+    no_speech_threshold: float = control_field("number", 0.6, minimum=0.0, maximum=1.0, step=0.05, advanced=True)
+    log_prob_threshold: float = control_field("number", -1.0, minimum=-5.0, maximum=0.0, step=0.1, advanced=True)
+    compression_ratio_threshold: float = control_field("number", 2.4, minimum=1.0, maximum=5.0, step=0.1, advanced=True)
+    hallucination_silence_threshold: float = control_field(
+        "number", 0.0, minimum=0.0, maximum=10.0, step=0.5, advanced=True
+    )
+    repetition_penalty: float = control_field("number", 1.0, minimum=1.0, maximum=2.0, step=0.05, advanced=True)
 
     def __post_init__(self) -> None:
-        for name, control, choices in controls():
-            value = getattr(self, name)
-            if choices and value not in choices:
-                raise ValueError(f"{name} must be one of {', '.join(choices)}, not {value!r}")
-            if control.step is None:
-                continue
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or value != value:
-                raise ValueError(f"{name} must be a number, not {value!r}")
-            if not control.minimum <= value <= control.maximum:  # type: ignore[operator]
-                raise ValueError(f"{name} must lie between {control.minimum} and {control.maximum}, not {value}")
+        for control in CONTROLS:
+            control.check(getattr(self, control.name))
 
     @property
     def temperatures(self) -> tuple[float, ...]:
@@ -86,11 +76,8 @@ class SpeechOptions:
         Raises:
             ValueError: a name is unknown or a value is out of its range.
         """
-        known = {f.name for f in fields(self)}
-        unknown = sorted(set(values) - known)
-        if unknown:
-            raise ValueError(f"unknown options {unknown}; known are {sorted(known)}")
-        return replace(self, **dict(values))
+        changed: SpeechOptions = with_values(self, values)
+        return changed
 
     def retry(self, temperature: float, language: str | None) -> SpeechOptions:
         """The same for another try at one passage: another temperature, no context, alone, all of it."""
@@ -108,11 +95,8 @@ class SpeechOptions:
         return asdict(self)
 
 
-def controls() -> Iterator[tuple[str, Control, tuple[str, ...]]]:
-    """Name, control and choices of each option that a person can turn, in the order in which to show them."""
-    for f in fields(SpeechOptions):
-        if "control" in f.metadata:
-            yield f.name, f.metadata["control"], f.metadata["choices"]
+CONTROLS = declared(SpeechOptions)
+"""What a person can turn, in the order in which to show it."""
 
 
 def choose_decoding(options: SpeechOptions, duration_s: float | None) -> tuple[Decoding, str]:

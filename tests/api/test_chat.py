@@ -70,6 +70,7 @@ def test_a_seed_repeats_an_answer(client: OpenAI, model: str) -> None:
         )
         return answer.choices[0].message.content or ""
 
+    said(7)  # an answer that another test has just left may share this one's batch, and with it the last digits
     assert said(7) == said(7)
     assert len({said(seed) for seed in (7, 8, 9, 10)}) > 1
 

@@ -9,7 +9,7 @@ import pytest
 from llm.chat.answers import Request, answers
 from llm.errors import OutOfMemory
 from llm.messages import user
-from llm.settings import GenerationSettings, controls
+from llm.settings import CONTROLS, GenerationSettings
 from llm.store import store
 from tests.conftest import STARTER
 from ui.shared import state
@@ -85,7 +85,7 @@ def test_every_setting_that_is_shown_reaches_the_engine(chat, scripted):
         "seed": 42,
         "stop": "x\ny",
     }
-    assert set(wanted) == {name for name, _ in controls()}
+    assert set(wanted) == {control.name for control in CONTROLS}
     for name, value in wanted.items():
         widgets = [*chat.slider, *chat.number_input, *chat.text_area]
         next(w for w in widgets if (w.key or "").startswith("setting_") and w.key.endswith(f"_{name}")).set_value(value)

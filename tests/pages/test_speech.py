@@ -20,7 +20,7 @@ from llm.catalogue.entry import ModelEntry
 from llm.catalogue.toml_file import write_entries
 from llm.runtime import handles
 from llm.speech.jobs import Job, jobs
-from llm.speech.options import SpeechOptions, controls
+from llm.speech.options import CONTROLS, SpeechOptions
 from llm.speech.segments import Segment, SpeechFinished, SpeechProgress, SpeechStarted, Transcription, Word
 from llm.speech.transcriber import Recording
 from llm.store import store
@@ -152,7 +152,9 @@ CHANGED: dict[str, Any] = {
 
 
 def test_every_widget_reaches_the_model(recorder: Recorder):
-    assert {name for name, *_ in controls()} == set(CHANGED) == {f.name for f in fields(SpeechOptions)} - {"language"}
+    assert (
+        {control.name for control in CONTROLS} == set(CHANGED) == {f.name for f in fields(SpeechOptions)} - {"language"}
+    )
     app = page()
     app.selectbox(key="speech_option_language").set_value("zh")
     for name, value in CHANGED.items():

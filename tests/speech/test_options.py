@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from llm.runtime.speech_model import SpeechModel
-from llm.speech.options import SpeechOptions, choose_decoding, controls
+from llm.speech.options import CONTROLS, SpeechOptions, choose_decoding
 from llm.speech.transcriber import Recording
 
 CHANGED: dict[str, Any] = {
@@ -60,7 +60,7 @@ def heard_with(whisper: SpeechModel, path: Path, calls: list, options: SpeechOpt
 
 def test_the_walk_covers_every_field():
     assert set(CHANGED) == {f.name for f in fields(SpeechOptions)}
-    assert {name for name, *_ in controls()} | {"language"} == set(CHANGED)
+    assert {control.name for control in CONTROLS} | {"language"} == set(CHANGED)
 
 
 @pytest.mark.parametrize("name", CHANGED)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import llm.errors
-from llm.settings import controls
+from llm.settings import CONTROLS
 from ui.shared.i18n import LANGUAGES, words
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -52,5 +52,5 @@ def test_every_error_has_its_sentence(error):
 
 
 def test_every_setting_has_its_name_and_help():
-    for name, _ in controls():
+    for name in (control.name for control in CONTROLS):
         assert f"settings.{name}" in words("en") and f"settings.{name}_help" in words("en")

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import streamlit as st
 
 from llm.catalogue.entry import ModelEntry
-from llm.settings import Control, GenerationSettings, controls
+from llm.controls import Control
+from llm.settings import CONTROLS, GenerationSettings
 from llm.store import Conversation
+from ui.shared.controls import draw_controls
 from ui.shared.i18n import t
 from ui.shared.state import CHAT_NEW_SETTINGS, UNDER_HOOD, kept
 
@@ -34,23 +37,14 @@ def settings_panel(
         scope: separates the widgets of one conversation from another's.
         save: called with all changed values after each change.
     """
-    start = {**{name: getattr(GenerationSettings(), name) for name, _ in controls()}, **defaults}
+    start = {**{control.name: control.default for control in CONTROLS}, **defaults}
     times = st.session_state.get(f"{_RESET}{scope}", 0)
     keys = f"{scope}_{times}" if times else scope  # a browser keeps what a widget of the same key was moved to
 
-    def changed(name: str) -> None:
-        value = st.session_state[f"setting_{keys}_{name}"]
-        if name == "stop":
-            value = tuple(line for line in value.splitlines() if line)
+    def changed(name: str, value: Any) -> None:
         save({**{k: v for k, v in values.items() if k != name}, **({} if value == start[name] else {name: value})})
 
-    plain = [(name, control) for name, control in controls() if not control.advanced]
-    more = [(name, control) for name, control in controls() if control.advanced]
-    for name, control in plain:
-        _draw(name, control, values.get(name, start[name]), context_tokens, keys, changed)
-    with st.expander(t("settings.more")):
-        for name, control in more:
-            _draw(name, control, values.get(name, start[name]), context_tokens, keys, changed)
+    draw_controls(_bounded(context_tokens), {**start, **values}, "settings.", f"setting_{keys}", changed)
     if values:
         st.button(
             t("settings.reset"), icon=":material/undo:", key=f"reset_{scope}", on_click=_reset, args=(scope, save)
@@ -89,21 +83,8 @@ def _reset(scope: str, save: Change) -> None:
     save({})
 
 
-def _draw(
-    name: str, control: Control, value: Any, context_tokens: int, scope: str, changed: Callable[[str], None]
-) -> None:
-    key = f"setting_{scope}_{name}"
-    common: dict[str, Any] = {"key": key, "on_change": changed, "args": (name,), "help": t(f"settings.{name}_help")}
-    label = t(f"settings.{name}")
-    if control.step is None:
-        st.text_area(label, "\n".join(value), height=68, **common)
-        return
-    low, high, step = control.minimum, control.maximum, control.step
-    if name == "max_length" and context_tokens:
-        high = min(high or context_tokens, context_tokens)
-        value = min(value, high)
-    if value is None or name == "seed":
-        st.number_input(label, low, high, value, step, placeholder=t("settings.random"), **common)
-    else:
-        kind = type(step)
-        st.slider(label, kind(low or 0), kind(high or 0), kind(value), step, **common)
+def _bounded(context_tokens: int) -> Iterator[Control]:
+    """What can be turned, with replies no longer than the context."""
+    for control in CONTROLS:
+        longest = control.name == "max_length" and context_tokens
+        yield replace(control, maximum=min(control.maximum or longest, longest)) if longest else control

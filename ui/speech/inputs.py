@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import streamlit as st
 
-from llm.settings import Control
-from llm.speech.options import SpeechOptions, controls
+from llm.speech.options import CONTROLS, SpeechOptions
 from llm.speech.transcriber import Recording
+from ui.shared.controls import draw_controls
 from ui.shared.i18n import language, t, words
 from ui.shared.markdown import escaped
 from ui.speech.state import HELD, OPTIONS
@@ -55,17 +56,15 @@ def options_panel(languages: tuple[str, ...]) -> SpeechOptions:
     columns = st.columns(2)
     with columns[0]:
         chosen["language"] = _language(languages, chosen.get("language"))
-    declared = list(controls())
-    task, choices = next((name, choices) for name, _, choices in declared if name == "task")
+    task, *others = CONTROLS
     with columns[1]:
-        chosen["task"] = _choice(task, choices, chosen.get("task", choices[0]))
+        chosen |= draw_controls([task], chosen, "speech.option_", "speech_option")
     with st.expander(t("speech.more_options"), icon=":material/tune:"):
-        for name, control, choices in declared:
-            if name == "task":
-                continue
-            if name == "condition_on_previous_text":
-                st.caption(t("speech.invented"))
-            chosen[name] = _draw(name, control, choices, chosen.get(name, getattr(SpeechOptions(), name)))
+        plain = [replace(control, advanced=False) for control in others]
+        invented = next(i for i, control in enumerate(plain) if control.name == "condition_on_previous_text")
+        chosen |= draw_controls(plain[:invented], chosen, "speech.option_", "speech_option")
+        st.caption(t("speech.invented"))
+        chosen |= draw_controls(plain[invented:], chosen, "speech.option_", "speech_option")
     st.session_state[OPTIONS] = chosen
     return SpeechOptions(**chosen)
 
@@ -87,30 +86,4 @@ def _language(languages: tuple[str, ...], value: str | None) -> str | None:
         format_func=names.__getitem__,
         key="speech_option_language",
         help=t("speech.option_language_help"),
-    )
-
-
-def _choice(name: str, choices: tuple[str, ...], value: str) -> str:
-    names = {choice: t(f"speech.{name}_{choice}") for choice in choices}
-    return st.selectbox(
-        t(f"speech.option_{name}"),
-        choices,
-        index=choices.index(value),
-        format_func=names.__getitem__,
-        key=f"speech_option_{name}",
-        help=t(f"speech.option_{name}_help"),
-    )
-
-
-def _draw(name: str, control: Control, choices: tuple[str, ...], value: Any) -> Any:
-    if choices:
-        return _choice(name, choices, value)
-    label, key, advice = t(f"speech.option_{name}"), f"speech_option_{name}", t(f"speech.option_{name}_help")
-    if isinstance(value, bool):
-        return st.toggle(label, value, key=key, help=advice)
-    if control.step is None:
-        return st.text_input(label, value, key=key, help=advice)
-    kind = type(control.step)
-    return st.slider(
-        label, kind(control.minimum or 0), kind(control.maximum or 0), kind(value), control.step, key=key, help=advice
     )

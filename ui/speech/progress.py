@@ -107,7 +107,7 @@ def heard_language(code: str, probability: float) -> str:
 
 def how_decoded(decoding: str, why: str) -> str:
     """Batched or sequential, and for what reason."""
-    return t("speech.decoded", how=t(f"speech.decoding_{decoding}"), why=t(f"speech.why_{why}"))
+    return t("speech.decoded", how=t(f"speech.option_decoding_{decoding}"), why=t(f"speech.why_{why}"))
 
 
 def clock(seconds: float) -> str:
