@@ -12,6 +12,8 @@ from typing import Any
 
 import platformdirs
 
+from llm.files import write_whole
+
 
 @dataclass(frozen=True, slots=True)
 class Config:
@@ -115,12 +117,8 @@ def keep(values: dict[str, str]) -> None:
     file = config().home / "config.toml"
     kept = tomllib.loads(file.read_text(encoding="utf-8-sig")) if file.is_file() else {}
     kept = {name: value for name, value in {**kept, **values}.items() if value != ""}
-    file.parent.mkdir(parents=True, exist_ok=True)
-    temporary = file.with_suffix(".new")
-    temporary.touch(mode=0o600)
     lines = (f"{name} = {json.dumps(value, ensure_ascii=False)}\n" for name, value in kept.items())
-    temporary.write_text("".join(lines), encoding="utf-8")
-    temporary.replace(file)
+    write_whole(file, "".join(lines), private=True)
     config.cache_clear()
     config()
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-import os
 import secrets
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,6 +14,7 @@ from filelock import FileLock
 
 from llm.config import config
 from llm.errors import InvalidRequest, NotFound
+from llm.files import write_whole
 
 PREFIX = "hearth-"
 
@@ -85,11 +85,7 @@ class Keys:
             return []
 
     def _write(self, rows: list[dict[str, str]]) -> None:
-        temporary = self.path.with_suffix(".new")
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            json.dump(rows, file, indent=1)
-        os.replace(temporary, self.path)
+        write_whole(self.path, json.dumps(rows, indent=1), private=True)
 
     def _lock(self) -> FileLock:
         self.path.parent.mkdir(parents=True, exist_ok=True)

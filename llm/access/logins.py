@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
-import os
 import secrets
 import threading
 import time
@@ -19,6 +18,7 @@ from functools import cache
 from filelock import FileLock
 
 from llm.config import config
+from llm.files import write_whole
 
 _N, _R, _P = 1 << 15, 8, 1
 _MAX_MEMORY_BYTES = 64 << 20
@@ -127,12 +127,7 @@ def _secret() -> bytes:
     path = config().home / "login_secret"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_suffix(f".{os.getpid()}")
-        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-            file.write(secrets.token_bytes(32))
         with FileLock(path.with_suffix(".lock")):
-            if path.exists():  # another process was quicker
-                temporary.unlink()
-            else:
-                temporary.replace(path)
+            if not path.exists():  # else another process was quicker
+                write_whole(path, secrets.token_bytes(32), private=True)
     return path.read_bytes()

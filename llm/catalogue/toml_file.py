@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from llm.catalogue.entry import ModelEntry, Shape, Source, task_of
+from llm.files import write_whole
 
 
 def read_entries(path: Path, own: bool = False) -> list[ModelEntry]:
@@ -58,10 +59,7 @@ def readable_entries(path: Path) -> tuple[list[ModelEntry], list[str]]:
 
 def write_entries(path: Path, entries: Sequence[ModelEntry]) -> None:
     """Replaces the file in one step, so that a reader never sees half of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".toml.new")
-    temporary.write_text("\n".join(_text(entry) for entry in entries), encoding="utf-8")
-    temporary.replace(path)
+    write_whole(path, "\n".join(_text(entry) for entry in entries))
 
 
 def _entry(table: Mapping[str, Any], path: Path, own: bool) -> ModelEntry:

@@ -10,7 +10,7 @@ from logging.handlers import RotatingFileHandler
 from pathlib import Path
 
 from llm.config import config
-from llm.diagnostics.redaction import redact
+from llm.redaction import redact
 
 MAX_BYTES = 2_000_000
 BACKUPS = 3

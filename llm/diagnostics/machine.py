@@ -12,11 +12,11 @@ from pathlib import Path
 from llm.config import config
 from llm.diagnostics.checks import Check, Examiner
 from llm.diagnostics.network import reach_all
-from llm.diagnostics.redaction import hide_home
 from llm.machine.gpus import nvidia_card_present, read_gpus
 from llm.machine.hardware import Disk, disk, hardware
 from llm.paths import STREAMLIT_CONFIG
 from llm.planning.out_of_memory import gigabytes
+from llm.redaction import hide_home
 
 LOW_RAM_BYTES = 2 * 10**9
 LOW_DISK_BYTES = 5 * 10**9

@@ -54,7 +54,7 @@ def reach_all(timeout_s: float = TIMEOUT_S) -> list[Reached]:
 
 def reach(name: str, url: str, timeout_s: float = TIMEOUT_S) -> Reached:
     """Asks one place for its front page's headers. Any HTTP answer below 500 means that it is there."""
-    shown = without_secrets(url)
+    shown = address_only(url)
     if urlsplit(url).scheme not in ("http", "https"):
         return Reached(name, shown, False, detail="not an HTTP address")
     request = urllib.request.Request(url, method="HEAD", headers={"User-Agent": "hearth"})
@@ -84,7 +84,7 @@ def pip_index_url() -> str:
     return found.group(1) if found else ""
 
 
-def without_secrets(url: str) -> str:
+def address_only(url: str) -> str:
     """An address without user, password and query."""
     parts = urlsplit(url)
     return urlunsplit((parts.scheme, parts.netloc.rsplit("@", 1)[-1], parts.path, "", ""))

@@ -9,8 +9,8 @@ from typing import Any
 
 from llm.diagnostics.checks import Check
 from llm.diagnostics.packages import packages
-from llm.diagnostics.redaction import redact
 from llm.machine.hardware import hardware
+from llm.redaction import redact
 
 LOG_LINES = 40
 _MARK = {"ok": "✅", "warn": "⚠️", "fail": "❌"}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -14,6 +13,7 @@ from llm.catalogue.entry import ModelEntry
 from llm.catalogue.lookup import where
 from llm.engine import MemoryUse
 from llm.errors import NotEnoughMemory, OutOfMemory, RanOut, TooBig
+from llm.machine.allocation import is_out_of_memory
 from llm.machine.hardware import Hardware, hardware
 from llm.machine.heap import give_back
 from llm.plan import LoadPlan
@@ -23,33 +23,6 @@ from llm.planning.memory import Choice, estimate, fits
 MIN_CONTEXT_TOKENS = 1024
 _ROUNDING = {"float32": 0, "bfloat16": 1, "float16": 1, "int8": 2, "int4": 3, "file": 4}
 """How coarse each precision is: only coarser ones are proposed, and stored weights are not rounded again."""
-_SIGNS = (
-    "out of memory",
-    "can't allocate memory",
-    "cannot allocate memory",
-    "not enough memory",
-    "bad_alloc",
-    "failed to allocate",
-    "unable to allocate",
-    "alloc_failed",
-    "can't start new thread",  # its stack is memory, too
-    "paging file is too small",
-)
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error of any engine means that memory ran out: torch on CPU or GPU, llama.cpp, CTranslate2, the OS."""
-    seen: BaseException | None = error
-    while seen is not None:
-        if isinstance(seen, (MemoryError, OutOfMemory)) or type(seen).__name__ == "OutOfMemoryError":
-            return True
-        if isinstance(seen, OSError) and seen.errno == errno.ENOMEM:
-            return True
-        text = str(seen).lower()
-        if isinstance(seen, (RuntimeError, OSError)) and any(sign in text for sign in _SIGNS):
-            return True
-        seen = seen.__cause__
-    return False
 
 
 def propose(
@@ -86,25 +59,6 @@ def _smaller(entry: ModelEntry, plan: LoadPlan, path: Path | None, machine: Hard
     pairs = [(precision, context) for precision in precisions for context in contexts[:2]]
     pairs += [(precisions[-1], context) for context in contexts[2:]]
     return [replace(plan, precision=precision, context_tokens=context) for precision, context in pairs]  # type: ignore[arg-type]
-
-
-def check_fits(
-    entry: ModelEntry,
-    plan: LoadPlan,
-    path: Path | None = None,
-    machine: Hardware | None = None,
-    given_back_bytes: int = 0,
-) -> None:
-    """Refuses a model that would make the machine thrash.
-
-    Raises:
-        OutOfMemory: with what it needs, what is free, and the nearest plan that fits.
-    """
-    machine = machine or hardware()
-    estimated = estimate(entry, plan, path, machine)
-    fit = fits(estimated, machine, given_back_bytes)
-    if not fit.ok:
-        raise out_of_memory(entry, plan, path, machine, given_back_bytes)
 
 
 def out_of_memory(

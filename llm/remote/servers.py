@@ -6,7 +6,6 @@ Keys lie apart from the entries, readable by this user alone, and never show in 
 from __future__ import annotations
 
 import json
-import os
 import re
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from llm.catalogue import lookup
 from llm.catalogue.entry import Ability, ModelEntry, Task, task_of
 from llm.config import config
 from llm.errors import InvalidRequest, RemoteFailed
+from llm.files import write_whole
 
 _ANY: frozenset[Ability] = frozenset({"text", "image", "tools", "json"})
 
@@ -140,8 +140,4 @@ def _keep_key(base_url: str, key: str) -> None:
     keys = {url: value for url, value in _keys().items() if url != base_url}
     if key:
         keys[base_url] = key
-    config().home.mkdir(parents=True, exist_ok=True)
-    temporary = _path().with_suffix(".new")
-    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
-        json.dump(keys, file)
-    os.replace(temporary, _path())
+    write_whole(_path(), json.dumps(keys), private=True)

@@ -16,6 +16,7 @@ from llm.catalogue.lookup import READER, find, where
 from llm.config import config
 from llm.engine import MemoryUse
 from llm.errors import Busy, ModelNotThere, UnsupportedContent
+from llm.machine.allocation import is_out_of_memory
 from llm.machine.hardware import hardware
 from llm.machine.heap import give_back
 from llm.plan import LoadPlan, LoadProgress
@@ -23,7 +24,7 @@ from llm.planning.engines import engine_of
 from llm.planning.estimates import available
 from llm.planning.eviction import plan_room
 from llm.planning.memory import estimate
-from llm.planning.out_of_memory import is_out_of_memory, out_of_memory
+from llm.planning.out_of_memory import out_of_memory
 from llm.runtime.acceptance import check_runs, with_sampling
 from llm.runtime.caption_model import ClipCaptionModel
 from llm.runtime.chat_model import EngineChatModel

@@ -196,11 +196,3 @@ def folder_bytes(folder: Path) -> int:
             except FileNotFoundError:
                 continue
     return total
-
-
-def without_secrets(text: str) -> str:
-    """Text without credentials in URLs and without hub tokens, for messages and logs."""
-    text = re.sub(r"//[^/\s@]+@", "//", text)
-    text = re.sub(r"\b(hf_|ms-)[A-Za-z0-9_-]{8,}", r"\1***", text)
-    text = re.sub(r"(?i)\b(bearer|basic)\s+[^\s,;'\"]+", r"\1 ***", text)
-    return re.sub(r"(?i)\b(authorization|token)(\s*[=:]\s*)(?!bearer|basic)[^\s,;'\"]+", r"\1\2***", text)

@@ -18,6 +18,7 @@ from llm.catalogue.entry import ModelEntry, Source
 from llm.config import config
 from llm.errors import AccessDenied, DiskFull, DownloadFailed, MissingPackage, ModelError, NoNetwork, WrongHash
 from llm.paths import SOURCES
+from llm.redaction import without_secrets
 from llm.sources import base, child
 from llm.sources.base import FetchProgress, ProgressCall, Stop
 
@@ -50,7 +51,7 @@ def fetch(entry: ModelEntry, source: Source, progress: ProgressCall, stop: Stop)
     if events.error:
         raise events.error
     if result.code or not events.arrived:
-        detail = base.without_secrets(result.output.strip()[-400:]) or f"the download ended with code {result.code}"
+        detail = without_secrets(result.output.strip()[-400:]) or f"the download ended with code {result.code}"
         raise DownloadFailed(name=source.repo, source=NAMES[source.kind], detail=detail)
     base.verify(Path(events.arrived), dict(source.sha256), stop, progress)
     (folder / "leftovers.json").unlink(missing_ok=True)
@@ -141,7 +142,7 @@ class _Events:
 
 def error_of(event: dict[str, Any], source: Source, size_bytes: int) -> ModelError:
     """The error that a worker's report stands for."""
-    hub, detail = NAMES[source.kind], base.without_secrets(str(event.get("detail", "")))[:400]
+    hub, detail = NAMES[source.kind], without_secrets(str(event.get("detail", "")))[:400]
     match event["kind"]:
         case "network":
             return NoNetwork(source=hub, detail=detail)

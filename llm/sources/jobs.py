@@ -23,6 +23,8 @@ from llm.catalogue import lookup
 from llm.catalogue.entry import SourceKind
 from llm.config import config
 from llm.errors import Cancelled, DownloadFailed, ModelError, NoNetwork, UnknownModel
+from llm.files import write_whole
+from llm.redaction import without_secrets
 from llm.sources import base
 from llm.sources.base import FetchProgress, Paused, Stop
 from llm.sources.fetch import fetch
@@ -165,7 +167,7 @@ class Downloads:
             self._fail(model_id, error)
         except Exception as error:
             _log.exception("the download of %s failed", model_id)
-            self._fail(model_id, ModelError(detail=base.without_secrets(f"{type(error).__name__}: {error}")))
+            self._fail(model_id, ModelError(detail=without_secrets(f"{type(error).__name__}: {error}")))
         finally:
             with self._lock:
                 self._running.pop(model_id, None)
@@ -224,10 +226,8 @@ class Downloads:
 
     def _save(self, model_id: str) -> None:
         """Replaces the job's file in one step. A full disk must not end the download that it tells of."""
-        temporary = self._file(model_id).with_suffix(".new")
         try:
-            temporary.write_text(json.dumps(asdict(self._jobs[model_id]), default=str), encoding="utf-8")
-            temporary.replace(self._file(model_id))
+            write_whole(self._file(model_id), json.dumps(asdict(self._jobs[model_id]), default=str))
         except OSError as error:
             _log.warning("the state of %s could not be kept: %s", model_id, error)
 
@@ -312,8 +312,8 @@ class _Report:
 
 
 def _of(error: ModelError) -> dict[str, Any]:
-    values = {name: base.without_secrets(v) if isinstance(v, str) else v for name, v in error.values.items()}
-    return {"error_code": error.code, "error_values": values, "error_text": base.without_secrets(str(error))}
+    values = {name: without_secrets(v) if isinstance(v, str) else v for name, v in error.values.items()}
+    return {"error_code": error.code, "error_values": values, "error_text": without_secrets(str(error))}
 
 
 def downloads() -> Downloads:

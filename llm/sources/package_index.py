@@ -19,6 +19,8 @@ from pathlib import Path
 from llm.catalogue.entry import ModelEntry, Source
 from llm.config import config
 from llm.errors import DiskFull, DownloadFailed, NoNetwork, NoPip, WrongHash
+from llm.files import write_whole
+from llm.redaction import without_secrets
 from llm.sources import base, child
 from llm.sources.base import FetchProgress, ProgressCall, Stop
 
@@ -201,7 +203,7 @@ class _Work:
 
     def _failure(self, requirement: str, output: str) -> Exception:
         """What pip's output means."""
-        output = base.without_secrets(output)
+        output = without_secrets(output)
         lines = output.splitlines()
         errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")] or lines[-1:]
         detail = " ".join(". ".join(errors).split())[:400] or "pip said nothing"
@@ -218,6 +220,4 @@ class _Work:
 
 
 def _write_journal(folder: Path, journal: _Journal) -> None:
-    temporary = folder / "journal.new"
-    temporary.write_text(json.dumps(asdict(journal)), encoding="utf-8")
-    temporary.replace(folder / "journal.json")
+    write_whole(folder / "journal.json", json.dumps(asdict(journal)))

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from llm import redaction as redact
 from llm.config import config
 from llm.diagnostics import logs
-from llm.diagnostics import redaction as redact
-from llm.diagnostics.redaction import redact as cleaned
+from llm.redaction import redact as cleaned
 
 
 @pytest.fixture

@@ -12,13 +12,14 @@ import pytest
 from llm.catalogue.entry import ModelEntry, Shape
 from llm.catalogue.footprint import guessed_shape, kv_bytes_per_token, split_parameters, whisper_width
 from llm.catalogue.lookup import entries
-from llm.errors import OutOfMemory, TooBig
+from llm.errors import TooBig
+from llm.machine.allocation import is_out_of_memory
 from llm.machine.hardware import Gpu, Hardware
 from llm.plan import LoadPlan
 from llm.planning.estimates import available
 from llm.planning.eviction import Holding, plan_room
 from llm.planning.memory import choices, device_for, estimate, fits, verdict
-from llm.planning.out_of_memory import check_fits, is_out_of_memory, out_of_memory, propose
+from llm.planning.out_of_memory import out_of_memory, propose
 
 GB = 10**9
 QWEN_7B = ModelEntry(
@@ -172,13 +173,15 @@ def test_out_of_memory_is_known_in_every_engine_s_words() -> None:
 
 
 def test_what_does_not_fit_is_refused_with_numbers_and_a_way_out() -> None:
-    with pytest.raises(OutOfMemory) as refused:
-        check_fits(QWEN_7B, LoadPlan("cuda", "bfloat16", 8192), machine=machine(64, 12))
-    values = refused.value.values
+    card = machine(64, 12)
+    plan = LoadPlan("cuda", "bfloat16", 8192)
+    assert not fits(estimate(QWEN_7B, plan, None, card), card).ok
+    refused = out_of_memory(QWEN_7B, plan, None, card)
+    values = refused.values
     assert values["needed_bytes"] > values["available_bytes"] > values["fitting_bytes"] > 0
     assert values["precision"] in ("int8", "int4")
-    assert "GB are free" in str(refused.value) and values["precision"] in str(refused.value)
-    check_fits(QWEN_7B, LoadPlan("cuda", "int4", 8192), machine=machine(64, 12))
+    assert "GB are free" in str(refused) and values["precision"] in str(refused)
+    assert fits(estimate(QWEN_7B, LoadPlan("cuda", "int4", 8192), None, card), card).ok
 
 
 def test_a_shorter_context_is_tried_before_a_smaller_precision() -> None:
@@ -208,19 +211,22 @@ import resource, psutil
 from pathlib import Path
 from llm.catalogue.lookup import find
 from llm.plan import LoadPlan
-from llm.errors import OutOfMemory, TooBig
-from llm.planning.out_of_memory import check_fits
+from llm.planning.memory import estimate, fits
+from llm.planning.out_of_memory import out_of_memory
+from llm.machine.hardware import hardware
 from llm.machine.limits import THREADS_BYTES
 entry, path = find("smollm2-135m-instruct-q4_1"), Path({str(starter_file)!r})
 limit = psutil.Process().memory_info().vms + THREADS_BYTES + 450_000_000
 resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-try:
-    check_fits(entry, LoadPlan(context_tokens=8192), path)
+def ok(plan):
+    return fits(estimate(entry, plan, path, hardware()), hardware()).ok
+if ok(LoadPlan(context_tokens=8192)):
     print("fits")
-except OutOfMemory as error:
+else:
+    error = out_of_memory(entry, LoadPlan(context_tokens=8192), path)
     print("refused", error.values["context_tokens"])
-    check_fits(entry, LoadPlan(context_tokens=error.values["context_tokens"]), path)
-    print("fits shorter")
+    if ok(LoadPlan(context_tokens=error.values["context_tokens"])):
+        print("fits shorter")
 """
     root = Path(__file__).resolve().parents[2]
     out = subprocess.run(

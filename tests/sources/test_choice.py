@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from llm.sources.base import without_secrets
+from llm.redaction import without_secrets
 from llm.sources.choice import choose
 
 COMMON = ["config.json", "tokenizer.json", "README.md", ".gitattributes"]

@@ -10,12 +10,12 @@ import streamlit as st
 from llm.catalogue.lookup import entries, where
 from llm.config import config
 from llm.diagnostics.logs import LEVELS, read_log
-from llm.diagnostics.redaction import hide_home
 from llm.diagnostics.report import Report
 from llm.engines.probes import ProbeFailed, probe
 from llm.machine.hardware import hardware
 from llm.machine.speed import Speed
 from llm.planning.speed import predictions
+from llm.redaction import hide_home
 from ui.diagnostics.checks import examination, plain
 from ui.shared.i18n import t
 from ui.shared.units import readable_bytes

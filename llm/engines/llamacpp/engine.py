@@ -45,6 +45,7 @@ from llm.errors import (
     UnsupportedContent,
 )
 from llm.events import Alternative, FinishReason, Token
+from llm.machine.allocation import is_out_of_memory, says_out_of_memory
 from llm.plan import LoadPlan, LoadProgress
 from llm.prompt import Piece, Prompt, Span
 from llm.settings import GenerationSettings
@@ -53,7 +54,6 @@ HEARTBEAT_S = 0.2
 DEFAULT_CONTEXT_TOKENS = 8192
 CACHED_RUNS = 4096
 # How llama.cpp says that memory ran out: ggml's allocators, the mapping of the file, C++.
-_NO_MEMORY = ("insufficient memory", "cannot allocate memory", "failed to allocate", "unable to allocate", "bad_alloc")
 
 # Where a file does not say whether a prompt begins with the begin-of-sequence token, llama.cpp goes by the vocabulary:
 # SentencePiece's has one, and these of byte pairs (`llama_vocab::impl::load` of llama.cpp's llama-vocab.cpp).
@@ -112,7 +112,7 @@ def load(entry: ModelEntry, path: Path, plan: LoadPlan, progress: LoadProgress) 
 
 def _not_loaded(error: Exception, said: str, entry: ModelEntry, name: str) -> ModelError:
     """Why llama.cpp did not load a file. Its exception only says that; the reason is in what it `said` meanwhile."""
-    if isinstance(error, MemoryError) or any(words in said.lower() for words in _NO_MEMORY):
+    if is_out_of_memory(error) or says_out_of_memory(said):
         return OutOfMemory(model=entry.name, detail="llama.cpp found no memory while loading")
     reasons = re.findall(r"error loading model: (.+)", said)
     return CorruptModel(path=name, detail=reasons[0] if reasons else str(error) or "llama.cpp cannot load it")

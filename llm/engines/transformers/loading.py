@@ -16,10 +16,11 @@ from llm.engines.transformers.decoder import Decoder
 from llm.engines.transformers.engine import TransformersEngine
 from llm.engines.transformers.examine import examine
 from llm.engines.transformers.native_generate import OwnLoop
-from llm.engines.transformers.scheduler import Limits, Scheduler, is_out_of_memory
+from llm.engines.transformers.scheduler import Limits, Scheduler
 from llm.engines.transformers.tokenizer import load_tokenizer
 from llm.errors import CorruptModel, ModelError, OutOfMemory, UnsupportedModel
 from llm.families.base import SpanTokenizer
+from llm.machine.allocation import is_out_of_memory
 from llm.machine.heap import give_back
 from llm.plan import LoadPlan, LoadProgress
 

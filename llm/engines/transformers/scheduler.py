@@ -25,6 +25,7 @@ from llm.engines.transformers.request import Ended, Request, Row
 from llm.engines.transformers.sampling import Report
 from llm.errors import Busy, ModelError, OutOfMemory
 from llm.events import FinishReason
+from llm.machine.allocation import is_out_of_memory
 
 log = logging.getLogger(__name__)
 
@@ -303,14 +304,6 @@ class Scheduler:
             torch.cuda.empty_cache()
         elif torch.backends.mps.is_available():
             torch.mps.empty_cache()
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Also knows the CPU allocator's way of saying so, which is a plain RuntimeError."""
-    words = ("DefaultCPUAllocator", "not enough memory", "can't allocate memory", "out of memory")
-    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or (
-        isinstance(error, RuntimeError) and any(word in str(error) for word in words)
-    )
 
 
 def _fits(batch: Batch, row: Row) -> bool:

@@ -16,6 +16,7 @@ from llm.catalogue.entry import ModelEntry
 from llm.config import config
 from llm.engine import MemoryUse
 from llm.errors import CorruptModel, MissingPackage, OutOfMemory, UnsupportedModel
+from llm.machine.allocation import is_out_of_memory
 from llm.machine.hardware import hardware
 from llm.plan import Device, LoadPlan, LoadProgress
 from llm.speech.chunks import Chunk
@@ -88,10 +89,8 @@ class Ctranslate2Whisper:
                 cpu_threads=config().threads or hardware().usable_cores,
                 local_files_only=True,
             )
-        except MemoryError as error:
-            raise OutOfMemory(model=entry.name, detail=str(error)) from error
-        except (RuntimeError, ValueError, OSError) as error:
-            if "out of memory" in str(error).lower():
+        except (MemoryError, RuntimeError, ValueError, OSError) as error:
+            if is_out_of_memory(error):
                 raise OutOfMemory(model=entry.name, detail=str(error)) from error
             raise CorruptModel(path=str(path), detail=str(error)) from error
         self.languages = tuple(sorted(self._model.supported_languages))

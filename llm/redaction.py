@@ -21,18 +21,22 @@ _ANNOUNCED = re.compile(
     r"""(?ix)
     (\b(?:authorization["']?\s*[:=]\s*["']?(?:bearer|basic)|bearer
       |[\w-]*(?:token|api[_-]?key|secret|password|passwd|cookie))["']?\s*[:=\s]\s*["']?)
-    ([^\s"',;&]{6,})"""
+    ([^\s"',;&]{3,})"""
 )
 _QUERY = re.compile(r"(?i)([?&](?:token|key|sig|signature|x-amz-[\w-]+|expires|policy)=)[^&\s\"']+")
 
 
 def redact(text: str) -> str:
-    """The text without tokens, keys, passwords in addresses, the home folder's path and the user's and host's names."""
+    """The text without secrets, the home folder's path and the user's and host's names."""
+    return hide_names(hide_home(without_secrets(text)))
+
+
+def without_secrets(text: str) -> str:
+    """The text without tokens, keys and passwords, also those in addresses."""
     text = _QUERY.sub(rf"\1{HIDDEN}", text)
     for pattern in _SECRETS:
         text = pattern.sub(HIDDEN, text)
-    text = _ANNOUNCED.sub(_announced, text)
-    return hide_names(hide_home(text))
+    return _ANNOUNCED.sub(_announced, text)
 
 
 def _announced(found: re.Match[str]) -> str:
