@@ -13,10 +13,37 @@ Task: TypeAlias = Literal[
     "automatic-speech-recognition",
     "zero-shot-image-classification",
     "feature-extraction",
+    "text-classification",
+    "token-classification",
+    "question-answering",
+    "fill-mask",
+    "summarization",
+    "translation",
+    "image-classification",
+    "object-detection",
+    "image-segmentation",
+    "audio-classification",
+    "visual-question-answering",
 ]
 """What a model does, by the hubs' pipeline tags (https://huggingface.co/tasks)."""
-EngineName: TypeAlias = Literal["llamacpp", "transformers", "whisper", "reader", "openai"]
+EngineName: TypeAlias = Literal["llamacpp", "transformers", "whisper", "reader", "openai", "onnx", "torch"]
 Ability: TypeAlias = Literal["text", "image", "audio", "tools", "thinking", "json", "boxes", "embeddings"]
+ONE_JOB: frozenset[Task] = frozenset(
+    {
+        "text-classification",
+        "token-classification",
+        "question-answering",
+        "fill-mask",
+        "summarization",
+        "translation",
+        "image-classification",
+        "object-detection",
+        "image-segmentation",
+        "audio-classification",
+        "visual-question-answering",
+    }
+)
+"""What models are trained for that do one thing; the Tasks page runs them, and no conversation does."""
 FORMER_TASKS: Mapping[str, Task] = {
     "chat": "text-generation",
     "vision": "image-text-to-text",
@@ -124,6 +151,11 @@ class ModelEntry:
     def ranks_captions(self) -> bool:
         """Whether it tells which caption fits a picture."""
         return self.task == "zero-shot-image-classification"
+
+    @property
+    def does_one_job(self) -> bool:
+        """Whether it has a head for one task (classes, boxes, masks ...) rather than answering messages."""
+        return self.task in ONE_JOB
 
     @property
     def is_reader(self) -> bool:

@@ -19,7 +19,7 @@ from llm.plan import DeviceKind, Precision
 from llm.planning import estimates
 from llm.planning.estimates import MemoryEstimate, Subject
 
-Serves: TypeAlias = Literal["chat", "speech", "captions"]
+Serves: TypeAlias = Literal["chat", "speech", "captions", "task"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +121,17 @@ ENGINES: Mapping[str, EngineSpec] = {
             precisions=lambda entry, machine: ("float32",),
             check=check_checkpoint,
             has_context=False,
+        ),
+        *(
+            EngineSpec(
+                name,
+                module,
+                serves="task",
+                estimate=estimates.network,
+                precisions=lambda entry, machine: ("float32",),
+                has_context=False,
+            )
+            for name, module in (("onnx", "llm.engines.onnx"), ("torch", "llm.engines.torch_networks"))
         ),
         EngineSpec("openai", "llm.remote.chat", remote=True),
         EngineSpec("reader", "llm.runtime.reader_model"),

@@ -148,3 +148,14 @@ def clip(subject: Subject) -> MemoryEstimate:
     found = fp.clip_footprint(known.parameters or known.size_bytes // 4, known.shape)
     exact = subject.path is not None
     return MemoryEstimate(found.weights_bytes, 0, found.activation_bytes, "cpu", "float32", 0, exact)
+
+
+NETWORK_WORK_BYTES = 160 << 20
+"""What one picture or window takes in a small network, the library's buffers included (U²-Net-P takes the most)."""
+
+
+def network(subject: Subject) -> MemoryEstimate:
+    """A network of one job in float32 on the CPU, at the size of its file."""
+    known = subject.known
+    size = subject.path.stat().st_size if subject.path is not None and subject.path.is_file() else known.size_bytes
+    return MemoryEstimate(size, 0, NETWORK_WORK_BYTES, "cpu", "float32", 0, subject.path is not None)

@@ -75,7 +75,7 @@ def estimate(
 def device_for(entry: ModelEntry, plan: LoadPlan, machine: Hardware) -> DeviceKind:
     """The device that `auto` stands for: what the engine's build can use of what is there."""
     engine = engine_of(entry)
-    if plan.device == "auto" or engine.serves == "captions":
+    if plan.device == "auto" or engine.serves in ("captions", "task"):
         return engine.device(machine)
     return plan.device
 
@@ -109,7 +109,7 @@ def verdict(found: list[Choice]) -> Verdict:
 
 def _measured_entry(entry: ModelEntry, path: Path | None) -> ModelEntry:
     """The entry with what its files say of size and shape, where there are files."""
-    if path is None:
+    if path is None or engine_of(entry).serves == "task":
         return entry
     if path.suffix.lower() == ".gguf":
         header = read_header(path)

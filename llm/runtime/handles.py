@@ -31,6 +31,7 @@ from llm.runtime.chat_model import EngineChatModel
 from llm.runtime.protocols import CaptionModel, ChatModel, Embedder, LoadedModel, Transcriber
 from llm.runtime.registry import HandleKey, Registry, process_registry
 from llm.runtime.speech_model import SpeechModel
+from llm.runtime.task_model import TaskModel
 
 log = logging.getLogger(__name__)
 
@@ -84,6 +85,13 @@ def captioner(model: Model, plan: LoadPlan | None = None, progress: LoadProgress
     entry = _entry(model)
     require(entry, entry.ranks_captions, "captions of a picture")
     return cast(CaptionModel, load(entry, plan, progress))
+
+
+def task_model(model: Model, plan: LoadPlan | None = None, progress: LoadProgress | None = None) -> TaskModel:
+    """The shared handle of a model of one job. See `chat`."""
+    entry = _entry(model)
+    require(entry, entry.does_one_job, "a task")
+    return cast(TaskModel, load(entry, plan, progress))
 
 
 def require(entry: ModelEntry, fits: bool, content: str) -> None:
@@ -206,6 +214,8 @@ def _shared(entry: ModelEntry, plan: LoadPlan, engine: Any) -> LoadedModel:
         return ClipCaptionModel(entry, plan, engine)
     if spec.serves == "speech":
         return SpeechModel(entry, engine)
+    if spec.serves == "task":
+        return TaskModel(entry, plan, engine)
     return EngineChatModel(entry, getattr(engine, "plan", plan), engine)
 
 
