@@ -314,3 +314,8 @@ class ChildTookTooLong(ModelError):
 class ChildTookTooMuch(ModelError):
     code = "child_took_too_much"
     sentence = "The work was ended because it took more than {limit_bytes} bytes of memory."
+
+
+class UnknownResponse(ModelError):
+    code, status = "unknown_response", 404
+    sentence = "There is no kept response {id!r}."

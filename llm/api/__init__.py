@@ -1,4 +1,4 @@
-"""The HTTP API: OpenAI's routes over the model handles of this process.
+"""The HTTP API: the routes of OpenAI, Anthropic and Ollama over the model handles of this process.
 
 app = st.App(__file__, routes=llm.api.routes(address=st.get_option("server.address")))   # beside the pages
 uvicorn.run(create_api("127.0.0.1"))                                                    # alone
@@ -18,6 +18,7 @@ __all__ = ["PATHS", "routes"]
 
 PATHS = (
     "/v1/{path:path}",
+    "/api/{path:path}",
     "/health",
     "/metrics",
     # Where clients ask whose base URL lacks its /v1; the answer says where it is. "/models" is a page's.

@@ -112,10 +112,45 @@ def usage_of(usage: Usage) -> dict[str, Any]:
     }
 
 
+def line(value: dict[str, Any]) -> bytes:
+    """A server-sent event that is told by its data alone."""
+    return b"data: " + _json(value) + b"\n\n"
+
+
+def named_line(value: dict[str, Any]) -> bytes:
+    """A server-sent event that is named by its `type`."""
+    return b"event: " + str(value["type"]).encode() + b"\n" + line(value)
+
+
+def json_line(value: dict[str, Any]) -> bytes:
+    return _json(value) + b"\n"
+
+
+def _json(value: dict[str, Any]) -> bytes:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+
+
+@dataclass(frozen=True, slots=True)
+class Wire:
+    """How a protocol writes a stream. waiting: sent in a long silence. end: sent last. failed: an error's event."""
+
+    line: Callable[[dict[str, Any]], bytes] = line
+    waiting: bytes = b": waiting\n\n"
+    end: bytes = b"data: [DONE]\n\n"
+    failed: Callable[[Exception], dict[str, Any]] = lambda error: errors.body_of(error)[1]
+    media_type: str = "text/event-stream"
+
+
+OPENAI = Wire()
+
+
 async def streamed(
-    work: Work[Any], opening: Sequence[dict[str, Any]], chunks: Callable[[Any], Iterator[dict[str, Any]]]
+    work: Work[Any],
+    opening: Sequence[dict[str, Any]],
+    chunks: Callable[[Any], Iterator[dict[str, Any]]],
+    wire: Wire = OPENAI,
 ) -> StreamingResponse:
-    """A response of server-sent events: `opening`, then what `chunks` makes of each item, then `[DONE]`.
+    """A response that is sent as it is written: `opening`, then what `chunks` makes of each item.
 
     Waits for the first item, so that a request that fails at once gets a status and not a broken stream.
 
@@ -131,20 +166,16 @@ async def streamed(
 
     async def lines() -> AsyncIterator[bytes]:
         try:
-            yield b"".join(map(line, opening))
+            yield b"".join(map(wire.line, opening))
             async for batch in _with_signs(work.batches()):
-                yield b"".join(line(chunk) for item in batch for chunk in chunks(item)) if batch else b": waiting\n\n"
-            yield b"data: [DONE]\n\n"
+                yield b"".join(wire.line(chunk) for item in batch for chunk in chunks(item)) if batch else wire.waiting
+            yield wire.end
         except Exception as error:
-            yield line(errors.body_of(error)[1])
+            yield wire.line(wire.failed(error))
         finally:
             work.cancel.set()
 
-    return StreamingResponse(lines(), media_type="text/event-stream", headers={"cache-control": "no-store"})
-
-
-def line(value: dict[str, Any]) -> bytes:
-    return b"data: " + json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace") + b"\n\n"
+    return StreamingResponse(lines(), media_type=wire.media_type, headers={"cache-control": "no-store"})
 
 
 async def _with_signs(batches: AsyncIterator[list[Any]]) -> AsyncIterator[list[Any]]:

@@ -7,7 +7,19 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from llm.access.api_keys import Keys
-from llm.api import audio, chat, completions, docs, embeddings, errors, models, monitor
+from llm.api import (
+    anthropic,
+    audio,
+    chat,
+    completions,
+    docs,
+    embeddings,
+    errors,
+    models,
+    monitor,
+    ollama,
+    responses,
+)
 from llm.api.guard import Guard
 from llm.api.metrics import Metrics
 from llm.api.work import Gate
@@ -36,7 +48,7 @@ def create_api(address: str | None = None) -> FastAPI:
     )
     api.state.gate = Gate(settings.parallel + settings.queue_limit)
     api.state.metrics = Metrics(api.state.gate)
-    for group in (models, chat, completions, embeddings, audio, monitor, docs):
+    for group in (models, chat, completions, responses, embeddings, audio, anthropic, ollama, monitor, docs):
         api.include_router(group.router())
     api.add_exception_handler(ModelError, errors.on_model_error)
     api.add_exception_handler(RequestValidationError, errors.on_invalid)

@@ -33,7 +33,7 @@ def router() -> APIRouter:
         """An answer to a conversation, whole or as server-sent events."""
 
         def events(cancel: Cancel) -> Iterator[Event]:
-            return _events(body, request, cancel)
+            return answer_events(body, request, cancel)
 
         if not body.stream:
             answer = await result(request, body.model, lambda cancel: whole(events(cancel)))
@@ -45,7 +45,7 @@ def router() -> APIRouter:
     return group
 
 
-def _events(body: ChatRequest, request: Request, cancel: Cancel) -> Iterator[Event]:
+def answer_events(body: ChatRequest, request: Request, cancel: Cancel) -> Iterator[Event]:
     """The answer's events. Runs in a thread, since it may load the model.
 
     Raises:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import unquote, unquote_to_bytes
+
+from pydantic import ValidationError
 
 from llm.api.schemas import AudioContent, ChatMessage, ChatRequest, ImageContent, NamedTool, Sampled, TextContent
 from llm.catalogue.entry import ModelEntry
@@ -208,3 +210,16 @@ def moved(schema: Any, place: str, depth: int = 0) -> Any:
         else moved(value, place, depth + 1)
         for name, value in schema.items()
     }
+
+
+def chat_request(values: Mapping[str, Any]) -> ChatRequest:
+    """Another protocol's request, put into this one's words.
+
+    Raises:
+        InvalidRequest: it says what cannot be said here.
+    """
+    try:
+        return ChatRequest.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise InvalidRequest(detail=f"{first['msg']} (at {'.'.join(map(str, first['loc']))})") from error

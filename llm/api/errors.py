@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Callable
 from typing import Any
 
 from fastapi.exceptions import RequestValidationError
@@ -42,7 +43,28 @@ def body_of(error: Exception) -> tuple[int, dict[str, Any]]:
     return status, body(str(error), status, code, error.values.get("param"))
 
 
-def answer_to(error: Exception) -> JSONResponse:
+# Paths of protocols that tell errors in a shape of their own.
+_SHAPES: tuple[tuple[str, Callable[[int, dict[str, Any]], dict[str, Any]]], ...] = (
+    ("/v1/messages", lambda status, content: anthropic_shape(status, content)),
+    ("/api/", lambda status, content: {"error": content["error"]["message"]}),
+)
+_ANTHROPIC_TYPES = {401: "authentication_error", 403: "permission_error", 404: "not_found_error",
+                    413: "request_too_large", 429: "rate_limit_error"}  # fmt: skip
+
+
+def anthropic_shape(status: int, content: dict[str, Any]) -> dict[str, Any]:
+    """An error as Anthropic's clients read it (docs.anthropic.com, "Errors")."""
+    kind = _ANTHROPIC_TYPES.get(status, "invalid_request_error" if status < 500 else "api_error")
+    return {"type": "error", "error": {"type": kind, "message": content["error"]["message"]}}
+
+
+def shaped(path: str, status: int, content: dict[str, Any]) -> dict[str, Any]:
+    """An error's body in the shape of the protocol that the path belongs to."""
+    return next((shape(status, content) for begin, shape in _SHAPES if path.startswith(begin)), content)
+
+
+def answer_to(error: Exception, path: str = "") -> JSONResponse:
+    """The response for an error; `path` is what was asked for."""
     status, content = body_of(error)
     headers = {}
     if status == 429:
@@ -52,15 +74,15 @@ def answer_to(error: Exception) -> JSONResponse:
         headers["x-should-retry"] = "false"
     if status == 401:
         headers["www-authenticate"] = "Bearer"
-    return JSONResponse(content, status, headers)
+    return JSONResponse(shaped(path, status, content), status, headers)
 
 
 async def on_model_error(request: Request, error: Exception) -> JSONResponse:
-    return answer_to(error)
+    return answer_to(error, request.url.path)
 
 
 async def on_crash(request: Request, error: Exception) -> JSONResponse:
-    return answer_to(error)
+    return answer_to(error, request.url.path)
 
 
 async def on_invalid(request: Request, error: Exception) -> JSONResponse:
@@ -71,7 +93,8 @@ async def on_invalid(request: Request, error: Exception) -> JSONResponse:
     message = f"{first['msg']}{f' (at {place})' if place else ''}"
     if first["type"] == "json_invalid":
         message = "The body is not valid JSON."
-    return JSONResponse(body(message, 400, first["type"], place or None), 400, {"x-should-retry": "false"})
+    content = shaped(request.url.path, 400, body(message, 400, first["type"], place or None))
+    return JSONResponse(content, 400, {"x-should-retry": "false"})
 
 
 async def on_http(request: Request, error: Exception) -> JSONResponse:
@@ -79,6 +102,7 @@ async def on_http(request: Request, error: Exception) -> JSONResponse:
     codes = {404: "unknown_url", 405: "method_not_allowed", 413: "request_too_large"}
     message = _no_such_place(request) if error.status_code in (404, 405) else error.detail
     content = body(str(message), error.status_code, codes.get(error.status_code))
+    content = shaped(request.url.path, error.status_code, content)
     return JSONResponse(content, error.status_code, {**(error.headers or {}), "x-should-retry": "false"})
 
 

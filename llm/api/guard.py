@@ -49,7 +49,7 @@ class Guard:
             scope.setdefault("state", {})["local"] = self._check(scope, headers, allowed, preflight)
         except ModelError as error:
             self._metrics.requests.labels("refused", str(error.status)).inc()
-            await answer_to(error)(scope, receive, send)
+            await answer_to(error, scope["path"])(scope, receive, send)
             return
         if preflight:
             await Response(status_code=204, headers=_cors(origin))(scope, receive, send)
@@ -81,6 +81,8 @@ class Guard:
 
     def _ask_for_key(self, headers: Headers) -> None:
         scheme, _, key = headers.get("authorization", "").partition(" ")
+        if not key and headers.get("x-api-key"):  # as Anthropic's clients send it
+            scheme, key = "bearer", headers["x-api-key"]
         if scheme.lower() != "bearer" or not key.strip():
             raise WrongKey(detail="send it as `Authorization: Bearer KEY`; `python -m llm keys create NAME` makes one")
         if not self._keys.accepts(key.strip()):
