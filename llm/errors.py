@@ -174,6 +174,16 @@ class EmptyAudio(ModelError):
     sentence = "{name} is empty: there is not a single moment of sound in it."
 
 
+class SoundTooShort(ModelError):
+    code, status = "sound_too_short", 400
+    sentence = "{name} lasts {seconds} s, and at least {least} s are needed to tell what sounds."
+
+
+class BrokenSamples(ModelError):
+    code, status = "broken_samples", 400
+    sentence = "{name} holds values that are no numbers (NaN or infinity). Export the sound again."
+
+
 class AudioTooLong(ModelError):
     code, status = "audio_too_long", 413
     sentence = "{name} is {hours} hours long; {limit_hours} hours is the most. Cut it into parts first."

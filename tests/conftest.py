@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -15,17 +16,24 @@ from llm.sources import fetch
 STARTER = "smollm2-135m-instruct-q4_1"
 
 
-def fetched(model_id: str) -> Path:
-    """A model's file or folder, fetched once and kept in HEARTH_TEST_CACHE or the default data folder."""
+@contextmanager
+def in_test_cache() -> Iterator[None]:
+    """What is fetched meanwhile is kept in HEARTH_TEST_CACHE or the default data folder."""
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("HEARTH_HOME", raising=False)
         if cache := os.environ.get("HEARTH_TEST_CACHE"):
             patch.setenv("HEARTH_HOME", cache)
         config.cache_clear()
         try:
-            return fetch(find(model_id))
+            yield
         finally:
             config.cache_clear()
+
+
+def fetched(model_id: str) -> Path:
+    """A model's file or folder, fetched once."""
+    with in_test_cache():
+        return fetch(find(model_id))
 
 
 @pytest.fixture(scope="session")

@@ -150,7 +150,7 @@ def clip(subject: Subject) -> MemoryEstimate:
     return MemoryEstimate(found.weights_bytes, 0, found.activation_bytes, "cpu", "float32", 0, exact)
 
 
-NETWORK_WORK_BYTES = 160 << 20
+NETWORK_WORK_BYTES = 320 << 20
 """What one picture or window takes in a small network, the library's buffers included (U²-Net-P takes the most)."""
 
 

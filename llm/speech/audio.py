@@ -81,8 +81,10 @@ def probe(source: AudioSource, name: str) -> AudioInfo:
         return _info(container, name, source)
 
 
-def blocks(source: AudioSource, name: str, start_s: float = 0.0, end_s: float | None = None) -> Iterator[np.ndarray]:
-    """Decodes to float32 samples in [-1, 1], shape (n,), `SAMPLE_RATE` a second, at most `BLOCK_S` long each.
+def blocks(
+    source: AudioSource, name: str, start_s: float = 0.0, end_s: float | None = None, rate: int = SAMPLE_RATE
+) -> Iterator[np.ndarray]:
+    """Decodes to float32 samples in [-1, 1], shape (n,), `rate` a second, at most `BLOCK_S` long each.
 
     Damaged frames are skipped. Sound that begins late is preceded by silence, so that times count from the start of
     the file as a player shows it. A stretch is decoded from the start, because seeking is inexact in MP3.
@@ -90,21 +92,19 @@ def blocks(source: AudioSource, name: str, start_s: float = 0.0, end_s: float | 
     Raises:
         EmptyAudio, NotAudio, NoAudioStream, AudioTooLong: see `probe`; the file held no sample, or more than allowed.
     """
-    first = round(start_s * SAMPLE_RATE)
-    last = round((LONGEST_S if end_s is None else end_s) * SAMPLE_RATE)
+    first = round(start_s * rate)
+    last = round((LONGEST_S if end_s is None else end_s) * rate)
     at = 0  # samples seen
     with closing(_open(source, name)) as container:
         info = _info(container, name, source)
-        for samples in _grouped(_mono(container, info.start_s)):
+        for samples in _grouped(_mono(container, info.start_s, rate), rate):
             begin, at = at, at + len(samples)
             if at > first and begin < last:
                 yield samples[max(first - begin, 0) : last - begin]
             if at >= last and end_s is not None:
                 return
-            if at > LONGEST_S * SAMPLE_RATE:
-                raise AudioTooLong(
-                    name=name, hours=round(at / SAMPLE_RATE / 3600, 1), limit_hours=round(LONGEST_S / 3600)
-                )
+            if at > LONGEST_S * rate:
+                raise AudioTooLong(name=name, hours=round(at / rate / 3600, 1), limit_hours=round(LONGEST_S / 3600))
     if at == 0:
         raise EmptyAudio(name=name)
 
@@ -237,13 +237,13 @@ def _start_s(container: InputContainer, stream: Any) -> float:
     return start_s if 0.02 < start_s < _LATEST_START_S else 0.0
 
 
-def _mono(container: InputContainer, start_s: float) -> Iterator[np.ndarray]:
-    silence = round(start_s * SAMPLE_RATE)
-    block = round(BLOCK_S * SAMPLE_RATE)
+def _mono(container: InputContainer, start_s: float, rate: int) -> Iterator[np.ndarray]:
+    silence = round(start_s * rate)
+    block = round(BLOCK_S * rate)
     for begin in range(0, silence, block):
         yield np.zeros(min(block, silence - begin), np.float32)
     timed = not {"aac", "mp3", "wav", "amr", "ac3", "flac"} & set(container.format.name.split(","))
-    yield from MonoStream(SAMPLE_RATE, keeps_gaps=timed).of(_valid_frames(container))
+    yield from MonoStream(rate, keeps_gaps=timed).of(_valid_frames(container))
 
 
 def _valid_frames(container: InputContainer) -> Iterator[Any]:
@@ -270,14 +270,14 @@ def _valid_frames(container: InputContainer) -> Iterator[Any]:
                 heard = time.monotonic()
 
 
-def _grouped(parts: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
+def _grouped(parts: Iterator[np.ndarray], rate: int) -> Iterator[np.ndarray]:
     """Pieces of any size to blocks of about `BLOCK_S`."""
     held: list[np.ndarray] = []
     count = 0
     for part in parts:
         held.append(part)
         count += len(part)
-        if count >= BLOCK_S * SAMPLE_RATE:
+        if count >= BLOCK_S * rate:
             yield np.concatenate(held)
             held, count = [], 0
     if count:

@@ -1,0 +1,1 @@
+"""Jobs that models are trained for, one record each."""
