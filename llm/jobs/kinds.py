@@ -35,4 +35,7 @@ class JobKind:
         return work
 
 
-KINDS: dict[str, JobKind] = {}
+KINDS: dict[str, JobKind] = {
+    "image.table": JobKind("llm.chat.picture_table:run", resumes=True, pausable=True),
+    "models.verify": JobKind("llm.sources.verification:run", resumes=True),
+}

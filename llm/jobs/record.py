@@ -20,7 +20,7 @@ _WINDOW_S = 8.0
 class JobRecord:
     """A job as it is now.
 
-    kind: a row of `llm.jobs.kinds`. owner: whose it is; empty on a machine without logins. title: what it works on.
+    kind: a row of `llm.jobs.kinds`. owner: whose it is; `local` on a machine without logins. title: what it works on.
     stage: a word of the kind's own for what it is doing. done, total: progress in `unit`; total 0 is unknown.
     rate: units per second, 0 while unknown. error_*: why it failed, for the locale files. params: what it was asked.
     result: what it has so far, and in the end. Times are seconds since 1970.
@@ -28,7 +28,7 @@ class JobRecord:
 
     id: str
     kind: str
-    owner: str = ""
+    owner: str = "local"
     title: str = ""
     state: State = "queued"
     stage: str = ""

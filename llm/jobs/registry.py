@@ -11,7 +11,7 @@ import shutil
 import threading
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -26,6 +26,8 @@ from llm.jobs import record as records
 from llm.jobs.kinds import KINDS, JobKind
 from llm.jobs.record import JobRecord, Rate
 
+LOCAL = "local"
+"""Owner of what belongs to everybody at this machine."""
 _SAVED_EVERY_S = 1.0
 _log = logging.getLogger(__name__)
 
@@ -43,6 +45,12 @@ class Job:
         """Set when the work must end: as soon as it can, by returning or raising `Cancelled`."""
         self.pausing = False
         """Whether it is to go on later, so that what it has should be kept."""
+
+    @property
+    def inputs(self) -> list[tuple[str, Path]]:
+        """The files that came along: the name that people know each by, and where it lies."""
+        names = self.params.get("inputs", [])
+        return [(name, self.folder / "inputs" / str(index)) for index, name in enumerate(names)]
 
     def progress(self, done: float, total: float = 0.0, unit: str = "", stage: str = "") -> None:
         """Tells how far the work is. Cheap enough for every row: it is written down once a second."""
@@ -74,30 +82,41 @@ class Jobs:
         self._turns = {name: threading.Semaphore(kind.at_once) for name, kind in kinds.items()}
         self._restore()
 
-    def start(self, kind: str, title: str, params: Mapping[str, Any], owner: str = "") -> JobRecord:
-        """Begins work of a kind. `params` are JSON.
+    def start(
+        self,
+        kind: str,
+        title: str,
+        params: Mapping[str, Any],
+        owner: str = LOCAL,
+        inputs: Sequence[tuple[str, bytes]] = (),
+    ) -> JobRecord:
+        """Begins work of a kind. `params` are JSON; `inputs` are files by name, kept with the job until it is removed.
 
         Raises:
             KeyError: there is no such kind.
             OSError: the record cannot be written.
         """
         self._kinds[kind]
-        record = JobRecord(uuid.uuid4().hex, kind, owner, title, params=dict(params), created_at=time.time())
-        self.folder_of(record.id).mkdir(parents=True)
+        given = {**params, **({"inputs": [name for name, _ in inputs]} if inputs else {})}
+        record = JobRecord(uuid.uuid4().hex, kind, owner, title, params=given, created_at=time.time())
+        folder = self.folder_of(record.id)
+        (folder / "inputs").mkdir(parents=True)
+        for index, (_, data) in enumerate(inputs):  # people's file names are nothing to make paths of
+            (folder / "inputs" / str(index)).write_bytes(data)
         records.write(self._file(record.id), record)
         with self._lock:
             self._records[record.id] = record
             self._begin(record.id)
             return self._records[record.id]
 
-    def get(self, job_id: str, owner: str = "") -> JobRecord | None:
+    def get(self, job_id: str, owner: str = LOCAL) -> JobRecord | None:
         """A job of that owner's."""
         with self._lock:
             self._follow_others()
             record = self._records.get(job_id)
             return record if record is not None and record.owner == owner else None
 
-    def all(self, owner: str = "", kind: str | None = None) -> list[JobRecord]:
+    def all(self, owner: str = LOCAL, kind: str | None = None) -> list[JobRecord]:
         """That owner's jobs, the newest first."""
         with self._lock:
             self._follow_others()

@@ -68,6 +68,8 @@ def run(
     finally:
         _end(process)
     reader.join(_GRACE_S)  # a grandchild may hold the pipe open
+    if process.stdout and not reader.is_alive():
+        process.stdout.close()
     return Result(process.returncode, b"".join(tuple(output)).decode(errors="replace"))
 
 

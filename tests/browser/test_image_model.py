@@ -100,7 +100,7 @@ def test_one_question_over_many_pictures_gives_a_table(seeing_app: AppServer, pa
     question.press("Enter")
     expect(page.get_by_test_id("stApp")).to_have_attribute("data-test-script-state", "notRunning", timeout=30_000)
     run.click()
-    expect(page.locator(".st-key-image_table_csv button")).to_be_visible(timeout=60_000)
+    expect(page.get_by_text("· Done")).to_be_visible(timeout=120_000)
     with page.expect_download() as download:
         page.locator(".st-key-image_table_csv button").click()
     download.value.save_as(tmp_path / "table.csv")

@@ -11,13 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from llm.jobs import JobKind, Jobs
+from llm.jobs import JobKind, Jobs, kinds
 from llm.jobs import record as records
 
 KINDS = {
     "count": JobKind("tests.jobs.works:count", resumes=True, pausable=True),
     "once": JobKind("tests.jobs.works:count"),
     "fail": JobKind("tests.jobs.works:fail"),
+    "files": JobKind("tests.jobs.works:sizes"),
     "crash": JobKind("tests.jobs.works:crash"),
 }
 ROOT = Path(__file__).resolve().parents[2]
@@ -116,3 +117,13 @@ def test_a_record_that_cannot_be_read_hides_no_other(made, tmp_path):
     (tmp_path / "jobs" / "broken").mkdir()
     (tmp_path / "jobs" / "broken" / "record.json").write_text("[1")
     assert [job.id for job in Jobs(tmp_path / "jobs", KINDS).all()] == [record.id]
+
+
+def test_every_kind_names_work_that_exists():
+    for kind in kinds.KINDS.values():
+        assert callable(kind.work()), kind
+
+
+def test_what_comes_along_is_kept_by_the_names_that_people_know(made):
+    record = made.wait(made.start("files", "x", {}, inputs=[("../../evil.txt", b"a"), ("b.txt", b"bb")]).id)
+    assert record.result == {"../../evil.txt": 1, "b.txt": 2}

@@ -23,6 +23,10 @@ def count(job: Job) -> dict[str, int]:
     return {"at": at}
 
 
+def sizes(job: Job) -> dict[str, int]:
+    return {name: path.stat().st_size for name, path in job.inputs}
+
+
 def fail(job: Job) -> None:
     raise MessageTooLong(over_tokens=1, prompt_tokens=2, context_tokens=1)
 

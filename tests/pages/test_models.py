@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from llm import jobs as background
 from llm.catalogue import lookup
 from llm.config import config
 from llm.sources import fetch, jobs
@@ -108,10 +109,17 @@ def test_files_are_verified_and_deleted(index: Index) -> None:  # noqa: F811
     path = fetch(entry)
     app = page("here")
     assert "Fetched by Hearth" in shown(app) and "900 KB" in shown(app)
-    checked(app.button(key=f"verify_{entry.id}_0").click().run())
+
+    def verify() -> None:
+        checked(app.button(key=f"verify_{entry.id}_0").click().run())
+        for job in background.jobs().all(kind="models.verify"):
+            background.jobs().wait(job.id, 60)
+        checked(app.run())
+
+    verify()
     assert "Every byte is as published" in shown(app)
     path.write_bytes(path.read_bytes()[:-1] + b"?")
-    checked(app.button(key=f"verify_{entry.id}_0").click().run())
+    verify()
     assert "damaged" in app.error[0].value
     checked(app.button(key=f"delete_yes_{entry.id}_0").click().run())
     assert "900 KB were freed" in shown(app) and not path.parent.exists()

@@ -17,7 +17,6 @@ PROBLEMS = "image.problems"
 ROUND = "image.round"
 MODEL = "image.model"
 MODE = "image.mode"
-TABLE = "image.table"
 MOST_PICTURES = 16
 
 

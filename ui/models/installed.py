@@ -5,14 +5,18 @@ from __future__ import annotations
 import streamlit as st
 
 from llm.catalogue import library, lookup
+from llm.catalogue.entry import ModelEntry
 from llm.catalogue.library import Check, Holding, Place
+from llm.jobs import JobRecord, jobs
 from llm.runtime import handles
-from llm.sources import jobs
+from llm.sources import jobs as downloads
 from ui.models.facts import ago, needs_of
 from ui.shared.i18n import t
+from ui.shared.jobs import job_card
+from ui.shared.state import owner
 from ui.shared.units import readable_bytes
 
-_CHECKED = "models.checked"
+KIND = "models.verify"
 _FREED = "models.freed"
 
 
@@ -36,30 +40,40 @@ def on_this_machine() -> None:
 
 def _holding(holding: Holding) -> None:
     entry = holding.entry
+    check = _check_of(entry)
     with st.container(border=True, key=f"here_{entry.id}"):
         st.markdown(f"**{entry.name}** · {readable_bytes(holding.size_bytes)}")
         st.caption(t("models.last_used", when=ago(holding.last_used)))
         for number, place in enumerate(holding.places):
             st.caption(f"{t('models.owner_' + place.owner)}: `{place.path}` · {readable_bytes(place.size_bytes)}")
             row = st.container(horizontal=True)
-            if row.button(t("models.verify"), icon=":material/fact_check:", key=f"verify_{entry.id}_{number}"):
-                _verify(holding, place)
+            row.button(
+                t("models.verify"),
+                icon=":material/fact_check:",
+                key=f"verify_{entry.id}_{number}",
+                disabled=check is not None and check.active,
+                on_click=_verify,
+                args=(entry, place),
+            )
             with row.popover(t("models.delete"), icon=":material/delete:", key=f"delete_{entry.id}_{number}"):
                 _delete(holding, place, number)
-        result = st.session_state.get(_CHECKED, {}).get(entry.id)
-        if result:
-            _show(result)
+        if check is not None and check.state == "done":
+            _show(Check(**check.result))
+        elif check is not None:
+            job_card(check.id)
 
 
-def _verify(holding: Holding, place: Place) -> None:
-    bar = st.progress(0.0, t("models.verifying"))
+def _check_of(entry: ModelEntry) -> JobRecord | None:
+    """The last check of a model's files."""
+    return next((job for job in jobs().all(owner(), KIND) if job.params["model"] == entry.id), None)
 
-    def progress(done: int, total: int) -> None:
-        bar.progress(done / total if total else 1.0, t("models.verifying"))
 
-    result = library.verify(holding.entry, place, progress)
-    bar.empty()
-    st.session_state.setdefault(_CHECKED, {})[holding.entry.id] = result
+def _verify(entry: ModelEntry, place: Place) -> None:
+    """Callback: begins a check; what an earlier one said goes."""
+    earlier = _check_of(entry)
+    if earlier is not None:
+        jobs().remove(earlier.id)
+    jobs().start(KIND, entry.name, {"model": entry.id, "path": str(place.path)}, owner())
 
 
 def _show(result: Check) -> None:
@@ -97,6 +111,8 @@ def _delete_now(holding: Holding, place: Place) -> None:
     st.session_state[_FREED] = library.delete(place)
     if place.owner == "user":
         lookup.forget(holding.entry.id)
-    jobs.dismiss(holding.entry.id)
-    st.session_state.get(_CHECKED, {}).pop(holding.entry.id, None)
+    downloads.dismiss(holding.entry.id)
+    check = _check_of(holding.entry)
+    if check is not None:
+        jobs().remove(check.id)
     needs_of.clear()

@@ -8,13 +8,14 @@ from llm.jobs import JobRecord, jobs
 from llm.jobs.kinds import KINDS
 from ui.shared.i18n import explain_code, language, t, words
 from ui.shared.markdown import escaped
+from ui.shared.state import owner
 from ui.shared.units import readable_bytes, readable_seconds
 
 
 @st.fragment(run_every=1.0)
-def job_card(job_id: str, owner: str = "", removable: bool = True) -> None:
+def job_card(job_id: str, removable: bool = True) -> None:
     """Title, progress and buttons of a job, live while it runs; the page runs again when it ends."""
-    job = jobs().get(job_id, owner)
+    job = jobs().get(job_id, owner())
     seen = f"job_seen_{job_id}"
     if job is None:
         return

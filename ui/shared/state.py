@@ -28,4 +28,9 @@ def kept() -> Store:
     """The store as this visitor sees it. Without a login everybody at this machine is one person."""
     from llm.store import store  # the database's libraries take half a second, which Home need not wait for
 
-    return store(st.session_state.get(OWNER, "local"))
+    return store(owner())
+
+
+def owner() -> str:
+    """Who is visiting: the login, or everybody at this machine."""
+    return str(st.session_state.get(OWNER, "local"))

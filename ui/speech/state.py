@@ -13,7 +13,7 @@ from llm.speech.options import SpeechOptions
 from llm.speech.segments import Segment, Transcription
 from llm.speech.transcriber import Recording
 from llm.store import Store, Transcript
-from ui.shared.state import OWNER, kept
+from ui.shared.state import kept, owner
 
 TRANSCRIPT = "speech.transcript"
 JOB = "speech.job"
@@ -22,10 +22,6 @@ PROBLEMS = "speech.problems"
 DELETED = "speech.deleted"
 UNDO = "speech.undo"
 UNDO_STEPS = 30
-
-
-def owner() -> str:
-    return str(st.session_state.get(OWNER, "local"))
 
 
 HELD = "speech.held"

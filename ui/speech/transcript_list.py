@@ -9,8 +9,8 @@ from llm.speech.jobs import jobs
 from llm.store import Transcript
 from ui.shared.i18n import t
 from ui.shared.markdown import escaped
-from ui.shared.state import kept
-from ui.speech.state import DELETED, open_transcript, owner
+from ui.shared.state import kept, owner
+from ui.speech.state import DELETED, open_transcript
 
 SHOWN = 30
 
