@@ -20,6 +20,8 @@ APP = _app()
 """The folder of Home.py."""
 LOCALES = APP / "assets" / "locales"
 COMPONENTS = APP / "assets" / "components"
+EXAMPLES = APP / "assets" / "examples"
+"""Pictures and recordings to try the Tasks page with."""
 ICON = APP / "assets" / "icon.svg"
 REQUIREMENTS = APP / "requirements.txt"
 STREAMLIT_CONFIG = APP / ".streamlit" / "config.toml"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -23,6 +24,9 @@ def _efficientnet_lite0(path: Path) -> nn.Module:
 
     return load_efficientnet_lite0(path)
 
+
+# See llm/engines/transformers/__init__.py: threads that spin take the time of those who share the cores.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 NETWORKS: Mapping[str, Callable[[Path], Any]] = {"efficientnet-lite0": _efficientnet_lite0}
 """By family: what builds the network from its file."""

@@ -37,5 +37,6 @@ class JobKind:
 
 KINDS: dict[str, JobKind] = {
     "image.table": JobKind("llm.chat.picture_table:run", resumes=True, pausable=True),
+    "tasks.files": JobKind("llm.tasks.files:run", resumes=True, pausable=True),
     "models.verify": JobKind("llm.sources.verification:run", resumes=True),
 }

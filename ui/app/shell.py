@@ -19,6 +19,7 @@ PAGES = (
     ("pages/chat.py", ":material/chat:"),
     ("pages/image.py", ":material/image:"),
     ("pages/speech.py", ":material/mic:"),
+    ("pages/tasks.py", ":material/checklist:"),
     ("pages/models.py", ":material/deployed_code:"),
     ("pages/connections.py", ":material/lan:"),
     ("pages/diagnostics.py", ":material/monitor_heart:"),
