@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import llm.documents.errors
 import llm.errors
 from llm.settings import CONTROLS
 from ui.shared.i18n import LANGUAGES, words
