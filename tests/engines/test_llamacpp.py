@@ -9,6 +9,7 @@ import threading
 import pytest
 
 import llm
+from llm.engines.llamacpp import contention
 from llm.errors import CorruptModel
 from llm.events import Finished, PromptReady, TextDelta
 from llm.runtime import handles
@@ -109,6 +110,34 @@ def test_seed_repeats_and_differs(model):
     sampled(1)  # may share its batches with answers that were just left, and then differs in the last digits
     assert sampled(1) == sampled(1)
     assert len({sampled(seed) for seed in range(4)}) > 1
+
+
+def test_an_answer_that_moves_to_fewer_threads_and_back_is_the_same_answer(model, monkeypatch):
+    settings = GREEDY.with_values({"temperature": 0.5, "top_k": 1, "max_length": 64})  # the likeliest, yet movable
+    # What comes next is never in doubt, so that the last digits of reading in batches decide nothing.
+    count = ", ".join(str(number) for number in range(1, 30)) + ","
+    alone = text_of(model.complete(count, settings))
+    servers, watch = model.engine.servers, contention.Neighbours()
+    if servers.make_calm is None:
+        pytest.skip("one core has no fewer threads to go to")
+    monkeypatch.setattr(contention, "neighbours", lambda: watch)
+    monkeypatch.setattr(contention.Pace, "is_slow", lambda pace, at: True)
+    seen = []
+    moved = contention.Writing.move
+    monkeypatch.setattr(contention.Writing, "move", lambda w: (moved(w), seen.append(w.server)))
+    said, events = "", 0
+    for event in model.complete(count, settings):
+        if isinstance(event, TextDelta):
+            said += event.text
+            events += 1
+            if events == 10:
+                watch.samples.extend([1.0] * 4)
+            if events == 30:
+                watch.samples.extend([0.0] * 4)
+        if isinstance(event, Finished):
+            assert event.usage.completion_tokens == 64
+    assert said == alone
+    assert len(seen) == 2 and seen[0] is not servers.main and seen[1] is servers.main
 
 
 def test_max_length_ends_it(model):

@@ -11,13 +11,12 @@ import atexit
 import json
 import queue
 import re
-import secrets
 import threading
 import time
 import urllib.error
 import urllib.request
 import weakref
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
@@ -30,21 +29,21 @@ from llm.catalogue import gguf
 from llm.catalogue.entry import ModelEntry
 from llm.catalogue.lookup import mmproj_of
 from llm.config import config
-from llm.engine import Engine, GeneratedToken, GenerationEnd, GenerationStep, MemoryUse, Waiting
+from llm.engine import Engine, GenerationEnd, GenerationStep, MemoryUse, Waiting
 from llm.engines.captured_stderr import Overheard
-from llm.engines.llamacpp.contention import Servers, calmer
+from llm.engines.llamacpp.completion import as_chat, error_of, request, step
+from llm.engines.llamacpp.contention import Servers, Writing, calmer
 from llm.engines.llamacpp.server import parameters
 from llm.engines.llamacpp.vision import IMAGE_TAG, NO_TOKEN, Eyes, give_eyes
 from llm.engines.prompt_tokens import pieces_of_run
 from llm.errors import (
     CorruptModel,
-    InvalidRequest,
     MessageTooLong,
     ModelError,
     OutOfMemory,
     UnsupportedContent,
 )
-from llm.events import Alternative, FinishReason, Token
+from llm.events import FinishReason
 from llm.machine.allocation import is_out_of_memory, says_out_of_memory
 from llm.plan import LoadPlan, LoadProgress
 from llm.prompt import Piece, Prompt, Span
@@ -148,6 +147,9 @@ class LlamaCppEngine(Engine):
         # The vocabulary's own wish; where the file is silent, llama.cpp's.
         silent = header.tokenizer_model == "llama" or header.metadata.get("tokenizer.ggml.pre") in _PRE_WITH_BOS
         self._add_bos = bool(header.metadata.get("tokenizer.ggml.add_bos_token", silent) and self.bos_text)
+        # SentencePiece puts a blank before every text, also before one that goes on in the middle of an answer.
+        blank = header.metadata.get("tokenizer.ggml.add_space_prefix", True)
+        self._joins = not (header.tokenizer_model == "llama" and blank)
         self._memory_bytes = memory_bytes
         self._server = server
         self.servers = Servers(server)
@@ -211,14 +213,14 @@ class LlamaCppEngine(Engine):
         return known
 
     def _post(self, route: str, body: dict[str, Any]) -> dict[str, Any]:
-        request = urllib.request.Request(
+        asked = urllib.request.Request(
             self._server.listening_address + route,
             data=json.dumps(body).encode(),
             headers={"Authorization": f"Bearer {self._key}", "Content-Type": "application/json"},
         )
         try:
             # A proxy that the environment names is for the world outside, not for this process's own port.
-            with _DIRECT.open(request, timeout=60) as reply:
+            with _DIRECT.open(asked, timeout=60) as reply:
                 answer: dict[str, Any] = json.load(reply)
                 return answer
         except (OSError, ValueError) as error:
@@ -235,17 +237,38 @@ class LlamaCppEngine(Engine):
             raise MessageTooLong(
                 over_tokens=1 - room, prompt_tokens=len(prompt.ids), context_tokens=self.context_tokens
             )
+        body = request(prompt, settings, room)
+        limit = body["n_predict"]
+        # What a seed or a grammar has come to is in the server. What was written is read again in one batch, whose last
+        # digits differ, so that a greedy answer could go another way.
+        repeatable = settings.seed is not None or settings.temperature == 0
+        movable = self._joins and not repeatable and settings.json_schema is None and self._eyes is None
+        writing = Writing(self.servers, len(prompt.ids), movable)
+        try:
+            while True:
+                end = yield from self._part(writing, body, prompt, cancel)
+                written = [] if end else [token_id for token_id, _ in self._tokenize(writing.text)]
+                if end or len(written) >= limit:
+                    yield end or GenerationEnd("length")
+                    return
+                body |= {"prompt": [*prompt.ids, *written], "n_predict": limit - len(written)}
+        finally:
+            cancel.set()
+
+    def _part(
+        self, writing: Writing, body: dict[str, Any], prompt: Prompt, cancel: Cancel
+    ) -> Generator[GenerationStep, None, GenerationEnd | None]:
+        """What one server writes of an answer, and its end; None where another server is to go on."""
         chunks: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        body = _request(prompt, settings, room)
-        server = self.servers.now(repeatable=settings.seed is not None or settings.temperature == 0)
-        answer = server.handle_completions
+        enough = Cancel()
+        answer = writing.server.handle_completions
         if self._eyes is not None:
-            _as_chat(body, prompt.inputs.get("content") or self._eyes.content_of_ids(prompt.ids))
-            answer = server.handle_chat_completions
+            as_chat(body, prompt.inputs.get("content") or self._eyes.content_of_ids(prompt.ids))
+            answer = writing.server.handle_chat_completions
 
         def take(chunk: Any) -> bool:
             chunks.put(chunk)
-            return cancel.is_set()
+            return cancel.is_set() or enough.is_set()
 
         def work() -> None:
             try:
@@ -260,33 +283,39 @@ class LlamaCppEngine(Engine):
             self._running[cancel] = thread
         thread.start()
         try:
-            yield from self._steps(chunks, cancel)
+            return (yield from self._steps(chunks, cancel, writing, enough))
         finally:
-            cancel.set()
+            enough.set()
             with self._lock:
                 del self._running[cancel]
                 self._leaving = [thread, *(left for left in self._leaving if left.is_alive())]
 
-    def _steps(self, chunks: queue.SimpleQueue[Any], cancel: Cancel) -> Iterator[GenerationStep]:
-        end = GenerationEnd("cancelled")
+    def _steps(
+        self, chunks: queue.SimpleQueue[Any], cancel: Cancel, writing: Writing, enough: Cancel
+    ) -> Generator[GenerationStep, None, GenerationEnd | None]:
+        end: GenerationEnd | None = None
         begun = False
         while True:
+            if not enough.is_set() and writing.should_move(time.monotonic()):
+                enough.set()
             try:
                 chunk = chunks.get(timeout=HEARTBEAT_S)
             except queue.Empty:
                 yield Waiting(0 if begun else max(0, len(self._running) - config().parallel))
                 continue
             if chunk is None:
-                yield end
-                return
+                if end is None and enough.is_set() and not cancel.is_set():
+                    writing.move()
+                    return None
+                return end or GenerationEnd("cancelled")
             if isinstance(chunk, Exception):
                 raise ModelError(detail=str(chunk)) from chunk
             if "error" in chunk:
-                raise _error(chunk["error"], self._path.name)
+                raise error_of(chunk["error"], self._path.name)
             begun = True
             cached = (chunk.get("usage") or {}).get("prompt_tokens_details", {}).get("cached_tokens", 0)
             if not chunk["choices"]:  # a chat's usage comes by itself, after its last choice
-                end = replace(end, cached_tokens=cached)
+                end = replace(end or GenerationEnd("cancelled"), cached_tokens=cached)
                 continue
             choice = chunk["choices"][0]
             if choice["finish_reason"]:
@@ -294,7 +323,8 @@ class LlamaCppEngine(Engine):
                 end = GenerationEnd("cancelled" if cancel.is_set() else reason, cached)
             text = choice["delta"].get("content") or "" if "delta" in choice else choice["text"]
             if text or choice.get("logprobs"):
-                yield _step(text, choice)
+                writing.wrote(text, time.monotonic())
+                yield step(text, choice)
 
     def embed(self, inputs: Sequence[str | Sequence[int]], cancel: Cancel) -> tuple[list[list[float]], int]:
         """See `llamacpp_embeddings.Embedder`, which is made when it is first needed."""
@@ -328,41 +358,6 @@ class LlamaCppEngine(Engine):
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
-def _request(prompt: Prompt, settings: GenerationSettings, room: int) -> dict[str, Any]:
-    """The body for llama.cpp. Values that it would add by itself (min_p, a short penalty window) are set to off."""
-    body: dict[str, Any] = {
-        "prompt": list(prompt.ids),
-        "stream": True,
-        "cache_prompt": True,
-        "n_predict": min(settings.max_length, room),
-        "temperature": settings.temperature,
-        "top_p": settings.top_p,
-        "top_k": settings.top_k,
-        "min_p": settings.min_p,
-        "frequency_penalty": settings.frequency_penalty,
-        "presence_penalty": settings.presence_penalty,
-        "logit_bias": [[token_id, bias] for token_id, bias in settings.logit_bias.items()],
-        "repeat_penalty": settings.repetition_penalty,
-        "repeat_last_n": len(prompt.ids) + room,  # the whole context
-        "seed": secrets.randbelow(2**31) if settings.seed is None else settings.seed,
-    }
-    if settings.logprobs is not None:
-        body["n_probs"] = max(1, settings.logprobs)
-    if settings.json_schema is not None:
-        # Small models can go on with spaces between two values for ever; llguidance then allows none but the usual.
-        body["json_schema"] = {**settings.json_schema, "x-guidance": {"whitespace_flexible": False}}
-    return body
-
-
-def _as_chat(body: dict[str, Any], content: list[dict[str, Any]]) -> None:
-    """Turns the body of a completion into that of a chat request with these parts."""
-    del body["prompt"]
-    body["messages"] = [{"role": "user", "content": content}]
-    body["stream_options"] = {"include_usage": True}
-    if "n_probs" in body:
-        body["logprobs"], body["top_logprobs"] = True, body.pop("n_probs")
-
-
 def _runs(spans: Iterable[Span]) -> Iterator[list[Span]]:
     """Control spans and pictures one by one, neighbouring plain spans together; empty ones are left out."""
     for plain, group in groupby(spans, key=lambda span: span.kind != "control" and span.image is None):
@@ -374,27 +369,6 @@ def _runs(spans: Iterable[Span]) -> Iterator[list[Span]]:
             yield from ([span] for span in group)
 
 
-def _step(text: str, choice: dict[str, Any]) -> GeneratedToken:
-    content = (choice.get("logprobs") or {}).get("content") or []
-    if not content:
-        return GeneratedToken(Token(-1, text), text)
-    seen = content[0]
-    alternatives = tuple(Alternative(a["id"], a["token"], a["logprob"]) for a in seen["top_logprobs"])
-    return GeneratedToken(Token(seen["id"], seen["token"], seen["logprob"], alternatives), text)
-
-
 def _piece_bytes(piece: str | list[int]) -> bytes:
     """llama.cpp gives a token that is no whole UTF-8 as a list of bytes."""
     return piece.encode() if isinstance(piece, str) else bytes(piece)
-
-
-def _error(error: dict[str, Any], name: str) -> ModelError:
-    if error.get("type") == "exceed_context_size_error":
-        prompt, context = error["n_prompt_tokens"], error["n_ctx"]
-        return MessageTooLong(over_tokens=prompt - context + 1, prompt_tokens=prompt, context_tokens=context)
-    message = str(error.get("message", error))
-    if error.get("type") == "invalid_request_error":
-        return InvalidRequest(detail=message)
-    if "context" in message.lower() or "memory" in message.lower():
-        return OutOfMemory(model=name, detail=message)
-    return ModelError(detail=message)
