@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol, TypeAlias, runtime_checkable
 
 from llm.cancel import Cancel
-from llm.errors import UnsupportedContent
+from llm.errors import AdapterRefused, UnsupportedContent
 from llm.events import FinishReason, Token
 from llm.prompt import Prompt, Span
 from llm.settings import GenerationSettings
@@ -92,6 +93,15 @@ class Engine(Protocol):
     def embed(self, inputs: Sequence[str | Sequence[int]], cancel: Cancel) -> tuple[list[list[float]], int]:
         """A vector of length one for each text (or its token ids), and how many tokens were read."""
         raise UnsupportedContent(model=type(self).__name__, content="texts for embedding", accepted="text")
+
+    def adapt(self, folder: Path) -> None:
+        """Makes an adapter ready for answers whose settings name its folder; cheap when it is.
+
+        Raises:
+            AdapterRefused: it does not fit these weights, or is of a kind that this engine cannot use.
+            CorruptModel: its files are damaged.
+        """
+        raise AdapterRefused(adapter=folder.name, model=type(self).__name__, detail="this engine takes no adapters")
 
     def memory(self) -> MemoryUse:
         """What is held now, measured."""

@@ -46,6 +46,11 @@ class CorruptModel(ModelError):
     sentence = "{path} cannot be read as a model: {detail}. Delete it and get it again."
 
 
+class AdapterRefused(ModelError):
+    code, status = "adapter_refused", 409
+    sentence = "The adapter {adapter} cannot be used with {model}: {detail}."
+
+
 class BrokenTemplate(ModelError):
     """The weights are whole, and what turns messages into their prompt is not."""
 

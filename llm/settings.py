@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from llm.controls import control_field, declared, with_values
@@ -22,6 +23,7 @@ class GenerationSettings:
     top_p: nucleus probability mass; 1 keeps all.
     top_k: how many of the likeliest tokens stay; 0 keeps all.
     repetition_penalty: divides the score of tokens seen before (CTRL, arXiv:1909.05858); 1 is off.
+    strength: for a model with an adapter: how much of what the adapter adds counts; 0 is the model alone.
     seed: makes sampling repeatable; None is a new one each time.
     stop: strings that end the answer; they are not part of it.
     thinking: for models that can both: True thinks first, False does not, None is the model's default.
@@ -30,6 +32,7 @@ class GenerationSettings:
     min_p: tokens less likely than this share of the likeliest are left out; 0 keeps all.
     frequency_penalty, presence_penalty: taken from a token's score for each time it was written, and once
     (OpenAI's API reference). logit_bias: added to the scores of token ids.
+    adapter: the folder of the adapter that answers; see `llm.runtime.adapted_model`.
     """
 
     max_length: int = control_field("integer", 1024, minimum=1, maximum=32768, step=1)
@@ -37,6 +40,7 @@ class GenerationSettings:
     top_p: float = control_field("number", 0.9, minimum=0.01, maximum=1.0, step=0.01)
     top_k: int = control_field("integer", 40, minimum=0, maximum=200, step=1, advanced=True)
     repetition_penalty: float = control_field("number", 1.0, minimum=1.0, maximum=2.0, step=0.01, advanced=True)
+    strength: float = control_field("number", 1.0, minimum=0.0, maximum=1.5, step=0.05)
     seed: int | None = control_field(
         "integer", None, optional=True, minimum=0, maximum=2**31 - 1, step=1, advanced=True
     )
@@ -47,6 +51,7 @@ class GenerationSettings:
     min_p: float = 0.0
     frequency_penalty: float = 0.0
     presence_penalty: float = 0.0
+    adapter: Path | None = None
     logit_bias: Mapping[int, float] = field(default_factory=dict, hash=False)
 
     @property

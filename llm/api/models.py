@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request
 from starlette.concurrency import run_in_threadpool
 
 from llm.catalogue.entry import ModelEntry
-from llm.catalogue.lookup import READER, entries, find, installed, near, where
+from llm.catalogue.lookup import READER, adapted, entries, find, installed, near, where
 from llm.errors import UnknownModel
 
 
@@ -49,10 +49,10 @@ def entry_of(model: str, request: Request) -> ModelEntry:
     Raises:
         UnknownModel, CorruptModel, UnsupportedModel: as `lookup.find`.
     """
-    for entry in entries():
-        if entry.id == model:
-            return entry
+    known = {entry.id: entry for entry in [*adapted(), *entries()]}
+    if model in known:
+        return known[model]
     reading = model.removeprefix(READER)  # a chat model that is given the text of pictures
-    if not request.scope["state"]["local"] and not any(entry.id == reading for entry in entries()):
+    if not request.scope["state"]["local"] and reading not in known:
         raise UnknownModel(model=model, known=near(model))
     return find(model)

@@ -129,6 +129,8 @@ class ModelEntry:
     remote_id: str = ""
     mmproj: str = ""
     """For a .gguf that sees: the file of its vision tower, a path or a name beside it; empty finds it there."""
+    adapter: Path | None = None
+    """For a model with an adapter (`<model>@<name>`): the adapter's folder; everything else is the model's own."""
     own: bool = False
     """Whether the user added it, rather than the catalogue that comes along."""
 
@@ -161,6 +163,11 @@ class ModelEntry:
     def is_reader(self) -> bool:
         """Whether it is a chat model that gets the text of pictures to read."""
         return self.engine == "reader"
+
+    @property
+    def base_id(self) -> str:
+        """Without its adapter the model's id, else the id itself."""
+        return self.id if self.adapter is None else self.id.rpartition("@")[0]
 
     @property
     def is_gguf(self) -> bool:

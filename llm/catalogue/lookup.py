@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import re
@@ -12,7 +13,7 @@ from difflib import SequenceMatcher, get_close_matches
 from functools import lru_cache
 from pathlib import Path
 
-from llm.catalogue import caches, checkpoint, gguf
+from llm.catalogue import adapters, caches, checkpoint, gguf
 from llm.catalogue.entry import Ability, ModelEntry, Task
 from llm.catalogue.toml_file import read_entries, readable_entries, write_entries
 from llm.config import config
@@ -44,8 +45,28 @@ def own_entries() -> list[ModelEntry]:
 
 
 def entries_for(*tasks: Task) -> list[ModelEntry]:
-    """The known models of these tasks, in the order of `entries`."""
-    return [entry for entry in entries() if entry.task in tasks]
+    """The known models of these tasks, in the order of `entries`, and then those with adapters."""
+    return [entry for entry in [*entries(), *adapted()] if entry.task in tasks]
+
+
+def adapted() -> list[ModelEntry]:
+    """Models with each of the adapters that were made for them and are kept. Cheap to call often."""
+    by_base = {adapter.note.base for adapter in adapters.adapters()}
+    if not by_base:
+        return []
+    known = [entry for entry in entries() if entry.id in by_base or str(entry.path) in by_base]
+    paths = sorted(by_base - {entry.id for entry in known} - {str(entry.path) for entry in known})
+    for path in paths:  # a model that was named by path, and is in no list
+        if found := _on_disk(path):
+            with contextlib.suppress(CorruptModel, UnsupportedModel):
+                known.append(entry_of_path(found))
+    return [with_adapter(entry, adapter) for entry in known for adapter in adapters.of_model(entry.id, entry.path)]
+
+
+def with_adapter(base: ModelEntry, adapter: adapters.Adapter) -> ModelEntry:
+    """A model as it answers with an adapter."""
+    name = f"{base.name} · {adapter.name}"
+    return replace(base, id=f"{base.id}{adapters.SIGN}{adapter.name}", name=name, adapter=adapter.folder)
 
 
 def starter_id(task: Task, language: str = "en") -> str:
@@ -75,9 +96,12 @@ def find(model: str | Path) -> ModelEntry:
         if entry.id == name:
             return entry
     path = _on_disk(name)
-    if path is None:
-        raise UnknownModel(model=name[:_SHOWN_CHARACTERS], known=near(name[:_SHOWN_CHARACTERS]))
-    return entry_of_path(path)
+    if path is not None:
+        return entry_of_path(path)
+    base, sign, adapter = name.rpartition(adapters.SIGN)
+    if sign and any(known.name == adapter for known in adapters.adapters()):
+        return with_adapter(find(base), adapters.get_adapter(adapter))
+    raise UnknownModel(model=name[:_SHOWN_CHARACTERS], known=near(name[:_SHOWN_CHARACTERS]))
 
 
 def _on_disk(name: str) -> Path | None:
@@ -92,7 +116,7 @@ def _on_disk(name: str) -> Path | None:
 
 def near(name: str) -> str:
     """The known ids that a mistyped one may mean; those on this machine when none is like it."""
-    known = [entry.id for entry in entries()]
+    known = [entry.id for entry in [*entries(), *adapted()]]
     return ", ".join(get_close_matches(name, known, 5) or [entry.id for entry in installed()] or known[:3])
 
 
@@ -223,8 +247,8 @@ def complete(entry: ModelEntry, place: Path) -> Path | None:
 
 
 def installed() -> list[ModelEntry]:
-    """The entries whose files are on this machine."""
-    return [entry for entry in entries() if where(entry)]
+    """The entries whose files are on this machine, and those with adapters."""
+    return [entry for entry in [*entries(), *adapted()] if where(entry)]
 
 
 def add(entry: ModelEntry) -> None:

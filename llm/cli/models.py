@@ -11,7 +11,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from rich.table import Table
 
 from llm.catalogue import library
-from llm.catalogue.lookup import entries, find, where
+from llm.catalogue.lookup import adapted, entries, find, where
 from llm.errors import ModelNotThere
 from llm.sources import FetchProgress, fetch
 
@@ -26,7 +26,7 @@ def listed(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON value instead of a table.")] = False,
 ) -> None:
     """Lists models. Example: [bold]python -m llm models list --all[/bold]"""
-    rows = [(entry, where(entry) is not None) for entry in entries()]
+    rows = [(entry, where(entry) is not None) for entry in [*entries(), *adapted()]]
     rows = [row for row in rows if everything or row[1]]
     if as_json:
         values = [

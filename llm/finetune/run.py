@@ -30,6 +30,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
+from llm.catalogue.adapters import AdapterNote as AdapterNote
 from llm.config import config
 from llm.errors import NotFound
 from llm.files import write_whole
@@ -41,7 +42,8 @@ Light: TypeAlias = Literal["unknown", "learning", "watch", "overfit"]
 
 @dataclass(frozen=True, slots=True)
 class RunConfig:
-    """What was asked for. base: the model's catalogue id or path; base_fingerprint: of its weight files.
+    """What was asked for. base: the model's catalogue id or path; base_fingerprint: of its
+    weight files, see `llm.catalogue.adapters.fingerprint`.
 
     data_*: the set, its version and hash; rows, held_out: how many. versions: of the packages that reckon.
     """
@@ -70,40 +72,6 @@ class RunConfig:
         settings = {name: value for name, value in values["settings"].items() if name in own}
         kept = {name: value for name, value in values.items() if name in known}
         return cls(**{**kept, "settings": TrainSettings.from_dict(settings)})
-
-
-@dataclass(frozen=True, slots=True)
-class AdapterNote:
-    """What an adapter is for, kept beside it (`hearth.json`).
-
-    probe_ids, probe_logits: token ids, and the logits after the last of them over the first `len(probe_logits)` ids of
-    the vocabulary as they were in training: whoever loads the adapter sees at once whether it works as it did.
-    """
-
-    base: str
-    base_fingerprint: str
-    method: str
-    name: str = ""
-    run: str = ""
-    step: int = 0
-    probe_ids: tuple[int, ...] = ()
-    probe_logits: tuple[float, ...] = ()
-
-    def write(self, folder: Path) -> None:
-        write_whole(folder / "hearth.json", json.dumps(asdict(self), ensure_ascii=False))
-
-    @classmethod
-    def read(cls, folder: Path) -> AdapterNote | None:
-        """The note in a folder; None where there is none that can be read."""
-        try:
-            values = json.loads((folder / "hearth.json").read_text(encoding="utf-8"))
-            known = {f.name for f in fields(cls)}
-            values = {name: value for name, value in values.items() if name in known}
-            for name in ("probe_ids", "probe_logits"):
-                values[name] = tuple(values.get(name, ()))
-            return cls(**values)
-        except (OSError, ValueError, TypeError):
-            return None
 
 
 @dataclass(frozen=True, slots=True)

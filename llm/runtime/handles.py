@@ -121,6 +121,10 @@ def load(model: Model, plan: LoadPlan | None = None, progress: LoadProgress | No
         from llm.runtime.reader_model import ReaderModel
 
         return ReaderModel(entry, chat(entry.id.removeprefix(READER), plan, progress))
+    if entry.adapter is not None:
+        from llm.runtime.adapted_model import AdaptedModel
+
+        return AdaptedModel(entry, chat(entry.base_id, plan, progress))
     handles = registry()
     if plan is None:
         key = handles.key_of_files(str(path)) or HandleKey(str(path))

@@ -26,7 +26,12 @@ _RESET = "settings_reset_"
 
 
 def settings_panel(
-    defaults: Mapping[str, Any], values: Mapping[str, Any], context_tokens: int, scope: str, save: Change
+    defaults: Mapping[str, Any],
+    values: Mapping[str, Any],
+    context_tokens: int,
+    scope: str,
+    save: Change,
+    adapted: bool = False,
 ) -> None:
     """Draws all controls.
 
@@ -36,6 +41,7 @@ def settings_panel(
         context_tokens: the model's context, which bounds the longest reply; 0 is unknown.
         scope: separates the widgets of one conversation from another's.
         save: called with all changed values after each change.
+        adapted: whether the model has an adapter, whose strength can be turned.
     """
     start = {**{control.name: control.default for control in CONTROLS}, **defaults}
     times = st.session_state.get(f"{_RESET}{scope}", 0)
@@ -44,7 +50,7 @@ def settings_panel(
     def changed(name: str, value: Any) -> None:
         save({**{k: v for k, v in values.items() if k != name}, **({} if value == start[name] else {name: value})})
 
-    draw_controls(_bounded(context_tokens), {**start, **values}, "settings.", f"setting_{keys}", changed)
+    draw_controls(_bounded(context_tokens, adapted), {**start, **values}, "settings.", f"setting_{keys}", changed)
     if values:
         st.button(
             t("settings.reset"), icon=":material/undo:", key=f"reset_{scope}", on_click=_reset, args=(scope, save)
@@ -61,7 +67,8 @@ def conversation_settings(conversation: Conversation | None, entry: ModelEntry) 
             st.session_state[CHAT_NEW_SETTINGS] = values
 
     scope = f"{conversation.id if conversation else 'new'}_{entry.id}"
-    settings_panel(entry.sampling, changed_settings(conversation), entry.context_tokens, scope, save)
+    changed, adapted = changed_settings(conversation), entry.adapter is not None
+    settings_panel(entry.sampling, changed, entry.context_tokens, scope, save, adapted)
 
 
 def changed_settings(conversation: Conversation | None) -> dict[str, Any]:
@@ -83,8 +90,10 @@ def _reset(scope: str, save: Change) -> None:
     save({})
 
 
-def _bounded(context_tokens: int) -> Iterator[Control]:
+def _bounded(context_tokens: int, adapted: bool) -> Iterator[Control]:
     """What can be turned, with replies no longer than the context."""
     for control in CONTROLS:
+        if control.name == "strength" and not adapted:
+            continue
         longest = control.name == "max_length" and context_tokens
         yield replace(control, maximum=min(control.maximum or longest, longest)) if longest else control

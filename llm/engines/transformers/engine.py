@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy
 import torch
 
 from llm.cancel import Cancel
+from llm.catalogue.adapters import AdapterNote
 from llm.catalogue.entry import ModelEntry
 from llm.engine import Engine, GeneratedToken, GenerationEnd, GenerationStep, MemoryUse, Waiting
+from llm.engines.transformers.adapters import Adapters, check_probe
 from llm.engines.transformers.request import Ended, NewToken, Request
 from llm.engines.transformers.scheduler import Scheduler
 from llm.engines.transformers.text_stream import TextStream
@@ -32,7 +36,13 @@ class TransformersEngine(Engine):
     """
 
     def __init__(
-        self, entry: ModelEntry, model: Any, tokenizer: SpanTokenizer, plan: LoadPlan, scheduler: Scheduler
+        self,
+        entry: ModelEntry,
+        model: Any,
+        tokenizer: SpanTokenizer,
+        plan: LoadPlan,
+        scheduler: Scheduler,
+        adapters: Adapters,
     ) -> None:
         self.entry = entry
         self.plan = plan
@@ -49,6 +59,7 @@ class TransformersEngine(Engine):
         self.image_tag = tokenizer.image_tag
         self._spans = tokenizer
         self._scheduler = scheduler
+        self._adapters = adapters
 
     def encode(self, spans: Sequence[Span]) -> Prompt:
         """Token ids and pieces of a rendered prompt; control spans to control ids, all else to plain text.
@@ -98,13 +109,24 @@ class TransformersEngine(Engine):
         finally:
             request.abandon()
 
+    def adapt(self, folder: Path) -> None:
+        """See `Engine.adapt`. Also tries the adapter: what it said in training it must say here."""
+        if self._adapters.has(folder):
+            return
+        self._adapters.load(folder)
+        try:
+            self._scheduler.call(partial(check_probe, self._adapters, folder, AdapterNote.read(folder)))
+        except BaseException:
+            self._adapters.forget(folder)
+            raise
+
     def memory(self) -> MemoryUse:
-        """Bytes of parameters, buffers and caches, by device."""
+        """Bytes of parameters, buffers, adapters and caches, by device."""
         if self.model is None:
             return MemoryUse()
         by_device = model_bytes(self.model)
         home = str(self.model.get_input_embeddings().weight.device)
-        by_device[home] = by_device.get(home, 0) + self._scheduler.held_bytes
+        by_device[home] = by_device.get(home, 0) + self._scheduler.held_bytes + self._adapters.held_bytes
         return MemoryUse(by_device)
 
     def close(self) -> None:

@@ -12,6 +12,7 @@ from llm.catalogue.entry import ModelEntry
 from llm.checkpoints.inspection import count_parameters, read_config, weight_files
 from llm.config import config as hearth_config
 from llm.engines.transformers import placement as plans
+from llm.engines.transformers.adapters import Adapters
 from llm.engines.transformers.decoder import Decoder
 from llm.engines.transformers.engine import TransformersEngine
 from llm.engines.transformers.examine import examine
@@ -157,10 +158,11 @@ def _start(entry: ModelEntry, model: Any, tokenizer: SpanTokenizer, plan: LoadPl
         prefix_bytes=min(MAX_PREFIX_BYTES, int(free * PREFIX_SHARE)),
         threads=settings.threads,
     )
-    scheduler = Scheduler(entry.name, decoder, OwnLoop(model), policy, limits)
+    adapters = Adapters(model)
+    scheduler = Scheduler(entry.name, decoder, OwnLoop(model), policy, limits, adapters)
     resolved = replace(plan, context_tokens=context_tokens)
     log.info("%s: %s %s", entry.name, resolved.reason, policy.reason)
-    return TransformersEngine(entry, model, tokenizer, resolved, scheduler)
+    return TransformersEngine(entry, model, tokenizer, resolved, scheduler, adapters)
 
 
 def _context_tokens(config: Any) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from llm.engines.transformers.cache import CacheRow, RoomyCache, gather
 
@@ -11,10 +12,11 @@ from llm.engines.transformers.cache import CacheRow, RoomyCache, gather
 MIN_PREFIX_TOKENS = 8
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class _Entry:
     ids: tuple[int, ...]
     cache: RoomyCache
+    adapter: Any
 
 
 class PrefixCache:
@@ -32,11 +34,14 @@ class PrefixCache:
     def held_bytes(self) -> int:
         return sum(entry.cache.held_bytes for entry in list(self._entries))
 
-    def find(self, ids: Sequence[int]) -> tuple[RoomyCache | None, int]:
-        """A copy of the longest kept beginning of `ids` and its length; at least one token is left to compute."""
+    def find(self, ids: Sequence[int], adapter: Any = None) -> tuple[RoomyCache | None, int]:
+        """A copy of the longest kept beginning of `ids` and its length; at least one token is left to compute.
+
+        adapter: what the keys and values were reckoned with, and must be.
+        """
         wanted = list(ids)
         best, length = None, 0
-        for entry in self._entries:
+        for entry in self._of(adapter):
             common = min(_common_prefix(entry.ids, wanted), len(wanted) - 1)
             if common > length:
                 best, length = entry, common
@@ -46,19 +51,24 @@ class PrefixCache:
         self._entries.append(best)
         return gather([CacheRow(best.cache, 0, length, length)]), length
 
-    def keep(self, ids: Sequence[int], row: CacheRow) -> None:
+    def keep(self, ids: Sequence[int], row: CacheRow, adapter: Any = None) -> None:
         """Keeps a copy of one row, which holds the keys and values of `ids`."""
         kept = tuple(ids)
         if len(kept) < MIN_PREFIX_TOKENS or _bytes_of(row) > self.limit_bytes:
             return
         # An entry that the new one continues, or that already holds it, would only take room.
-        if any(_common_prefix(entry.ids, kept) == len(kept) for entry in self._entries):
+        same = self._of(adapter)
+        if any(_common_prefix(entry.ids, kept) == len(kept) for entry in same):
             return
-        self._entries = [entry for entry in self._entries if _common_prefix(entry.ids, kept) < len(entry.ids)]
+        continued = [entry for entry in same if _common_prefix(entry.ids, kept) == len(entry.ids)]
+        self._entries = [entry for entry in self._entries if entry not in continued]
         room_bytes = self.limit_bytes - _bytes_of(row)
         while self._entries and self.held_bytes > room_bytes:
             del self._entries[0]
-        self._entries.append(_Entry(kept, gather([row], spare=False)))
+        self._entries.append(_Entry(kept, gather([row], spare=False), adapter))
+
+    def _of(self, adapter: Any) -> list[_Entry]:
+        return [entry for entry in self._entries if entry.adapter == adapter]
 
     def clear(self) -> None:
         self._entries.clear()

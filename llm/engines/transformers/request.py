@@ -6,6 +6,7 @@ import queue
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, TypeAlias
 
 from llm.cancel import Cancel
@@ -61,6 +62,12 @@ class Request:
         self._cancel = cancel
         self._abandoned = threading.Event()
         self._outcomes: queue.SimpleQueue[Outcome] = queue.SimpleQueue()
+
+    @property
+    def adapter(self) -> tuple[Path, float] | None:
+        """The adapter's folder and its strength; None: the model alone."""
+        settings = self.settings
+        return (settings.adapter, settings.strength) if settings.adapter and settings.strength else None
 
     @property
     def cancelled(self) -> bool:

@@ -12,11 +12,14 @@ import logging
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import TypeAlias
 
 import torch
 
+from llm.engines.transformers.adapters import Adapters
 from llm.engines.transformers.cache import RoomyCache
 from llm.engines.transformers.decoder import Batch, Decoder
 from llm.engines.transformers.native_generate import OwnLoop, OwnTurn
@@ -70,17 +73,22 @@ class Scheduler:
     Args:
         name: the model's name, for errors.
         decoder, own_loop: what drives the model.
+        adapters: those that answers may be written with.
         policy: how answers share it.
     """
 
-    def __init__(self, name: str, decoder: Decoder, own_loop: OwnLoop, policy: Policy, limits: Limits) -> None:
+    def __init__(
+        self, name: str, decoder: Decoder, own_loop: OwnLoop, policy: Policy, limits: Limits, adapters: Adapters
+    ) -> None:
         self._name = name
         self._decoder = decoder
         self._own_loop = own_loop
+        self._adapters = adapters
         self.policy = policy
         self._limits = limits
         self._changed = threading.Condition()
         self._waiting: deque[Request] = deque()
+        self._errands: deque[tuple[Callable[[], None], Future[None]]] = deque()
         self._reading: deque[Row] = deque()
         self._groups: list[Group] = []
         self._prefixes = PrefixCache(limits.prefix_bytes)
@@ -108,6 +116,19 @@ class Scheduler:
             request.ahead = len(self._waiting) - 1 + len(self._reading)
             self._changed.notify()
 
+    def call(self, work: Callable[[], None]) -> None:
+        """Does something with the model on its own thread, between two steps, and waits for it.
+
+        Raises: whatever the work raises, or CancelledError when the model is closed meanwhile.
+        """
+        done: Future[None] = Future()
+        with self._changed:
+            if self._closing:
+                raise ModelError(detail=f"{self._name} was unloaded")
+            self._errands.append((work, done))
+            self._changed.notify()
+        done.result()
+
     def close(self) -> None:
         """Ends everybody's answer as cancelled, drops all caches and waits for the thread's end."""
         with self._changed:
@@ -131,16 +152,19 @@ class Scheduler:
                 self._round()
         for request in [*self._waiting, *(row.request for row in self._rows)]:
             request.put(Ended("cancelled", 0))
+        for _, done in self._errands:
+            done.cancel()
         self._waiting.clear()
         self._reading.clear()
         self._groups.clear()
         self._prefixes.clear()
         del self._decoder, self._own_loop
+        self._adapters.close()
 
     def _wait(self) -> bool:
         """Sleeps while there is nothing to do; False when it is time to end."""
         with self._changed:
-            while not (self._closing or self._waiting or self._reading or self._groups):
+            while not (self._closing or self._waiting or self._reading or self._groups or self._errands):
                 self._changed.wait()
             return not self._closing
 
@@ -149,6 +173,12 @@ class Scheduler:
         return [*self._reading, *(row for group in self._groups for row in group.rows)]
 
     def _round(self) -> None:
+        while self._errands:
+            work, done = self._errands.popleft()
+            try:
+                done.set_result(work())
+            except Exception as error:  # it belongs to whoever waits for the work
+                done.set_exception(error)
         self._admit()
         for row in [row for row in self._rows if row.request.cancelled]:
             self._end(row, "cancelled")
@@ -173,6 +203,7 @@ class Scheduler:
     def _read_on(self, row: Row) -> None:
         """Reads a stretch of the row's prompt; after the last one the row takes its place among the answers."""
         try:
+            self._adapters.use(row.request.adapter)
             logits = self._read_stretch(row)
             if row.prompt_left:
                 self._reading.rotate(-1)
@@ -200,7 +231,7 @@ class Scheduler:
         if self._decoder.reads_whole(row):
             return self._decoder.prefill(row, row.prompt_left)
         if row.cache is None:
-            row.cache, row.filled = self._prefixes.find(row.ids)
+            row.cache, row.filled = self._prefixes.find(row.ids, self._adapters.key(row.request.adapter))
             row.cached_tokens = row.filled
         stretch_s = SHARED_STRETCH_S if len(self._rows) > 1 else ALONE_STRETCH_S
         low, high = STRETCH_TOKENS
@@ -218,7 +249,8 @@ class Scheduler:
             self._groups.append(OwnTurn(self._own_loop, row))
             return
         for group in self._groups:
-            if isinstance(group, Batch) and len(group.rows) < self.policy.batch_rows and _fits(group, row):
+            alike = group.rows[0].request.adapter == row.request.adapter
+            if alike and isinstance(group, Batch) and len(group.rows) < self.policy.batch_rows and _fits(group, row):
                 group.join(row)
                 return
         group = Batch(self._decoder)
@@ -227,6 +259,7 @@ class Scheduler:
 
     def _step(self, group: Group) -> None:
         try:
+            self._adapters.use(group.rows[0].request.adapter)
             logits = group.step()
             chosen = self._choose(group.rows, logits)
             group.advance()
@@ -279,7 +312,7 @@ class Scheduler:
         if source is None or not row.filled:
             return
         try:
-            self._prefixes.keep(row.ids[: row.filled], source)
+            self._prefixes.keep(row.ids[: row.filled], source, self._adapters.key(row.request.adapter))
         except Exception as error:  # a cache is a luxury
             if not is_out_of_memory(error):
                 raise
