@@ -73,6 +73,12 @@ def _plausible(sample: bytes, encoding: str) -> float:
     return sum(map(_usual, beyond)) / len(beyond)
 
 
+def usual_share(text: str) -> float | None:
+    """Which share of the Chinese characters is of the most usual ones; None if there are too few to tell."""
+    chinese = [character for character in text if "\u3400" <= character <= "\u9fff"]
+    return sum(character in _COMMON for character in chinese) / len(chinese) if len(chinese) >= 40 else None
+
+
 def _usual(character: str) -> float:
     if character in _COMMON:
         return 1.0

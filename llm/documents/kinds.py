@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from llm.documents.errors import DamagedDocument, OldOfficeDocument, UnknownDocument
+from llm.vision.picture import EXTENSIONS as PICTURES
 
 if TYPE_CHECKING:
     from llm.documents.document import Page
@@ -42,6 +43,8 @@ KINDS: dict[str, DocumentKind] = {
     for kind in (
         DocumentKind("text", ("txt", "text", "log", "asc"), "llm.documents.plain:text"),
         DocumentKind("markdown", ("md", "markdown", "mdx"), "llm.documents.plain:markdown"),
+        DocumentKind("pdf", ("pdf",), "llm.documents.pdf:read", "page"),
+        DocumentKind("picture", tuple(PICTURES), "llm.documents.scans:read", "page"),
         DocumentKind("code", (*_CODE.split(), *_DATA.split()), "llm.documents.plain:code"),
     )
 }

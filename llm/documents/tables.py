@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from llm.documents.document import Block, Box
 
-_CJK = "\u2e80-\u9fff\uf900-\ufaff\uff00-\uffef"
-_BREAK_IN_CJK = re.compile(rf"(?<=[{_CJK}])[^\S\n]*\n\s*(?=[{_CJK}])")
+CJK = "\u2e80-\u9fff\uf900-\ufaff\uff00-\uffef"
+_BREAK_IN_CJK = re.compile(rf"(?<=[{CJK}])[^\S\n]*\n\s*(?=[{CJK}])")
 
 
 def one_line(text: str) -> str:
@@ -22,13 +22,16 @@ def row_text(head: Sequence[str], cells: Sequence[str]) -> str:
     return "; ".join(f"{column}: {cell}" if column and column != cell else cell for column, cell in named if cell)
 
 
-def table_blocks(rows: Iterable[Sequence[str]], boxes: Sequence[Box | None] = ()) -> Iterator[Block]:
-    """The head and the rows of a table. The first row that is not empty is the head, if others follow."""
+def table_blocks(
+    rows: Iterable[Sequence[str]], boxes: Sequence[Box | None] = (), headed: bool = True
+) -> Iterator[Block]:
+    """The head and the rows of a table. headed: the first row that is not empty is the head, if others follow."""
     whole = [[one_line(cell) for cell in row] for row in rows]
     filled = [at for at, row in enumerate(whole) if any(row)]
+    headed = headed and len(filled) > 1
     for at in filled:
         box = boxes[at] if at < len(boxes) else None
-        if at == filled[0] and len(filled) > 1:
+        if headed and at == filled[0]:
             yield Block(" | ".join(whole[at]), "table", box=box)
         else:
-            yield Block(row_text(whole[filled[0]] if len(filled) > 1 else [], whole[at]), "row", box=box)
+            yield Block(row_text(whole[filled[0]] if headed else [], whole[at]), "row", box=box)

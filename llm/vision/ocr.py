@@ -6,13 +6,16 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from llm.config import config
 from llm.errors import MissingPackage
 from llm.messages import ImagePart
 from llm.vision.boxes import Box
 from llm.vision.picture import for_model
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 _LOCK = threading.Lock()
 SAME_LINE = 0.5
@@ -39,9 +42,13 @@ def read_text(part: ImagePart) -> tuple[TextLine, ...]:
         MissingPackage: rapidocr is not installed.
         ModelError: the picture cannot be read, see `llm.vision.picture.take_in`.
     """
+    return read_image(for_model(part))
+
+
+def read_image(image: Image) -> tuple[TextLine, ...]:
+    """The text in a Pillow image (RGB), in reading order. Raises MissingPackage."""
     import numpy
 
-    image = for_model(part)
     pixels = numpy.ascontiguousarray(numpy.asarray(image)[:, :, ::-1])  # OpenCV's order: blue first
     engine = _engine()
     with _LOCK:
