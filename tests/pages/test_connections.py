@@ -98,13 +98,13 @@ def test_a_server_is_added_with_the_models_that_were_picked_changed_and_removed(
         ("a b", "http://127.0.0.1:9/v1", "name"),
         ("ok", "not an address", "http://"),
         ("ok", "file:///etc/passwd", "http://"),
-        ("ok", f"http://127.0.0.1:{free_port()}/v1", "cannot be reached"),
+        ("ok", "http://127.0.0.1:{free}/v1", "cannot be reached"),
     ],
 )
 def test_what_is_no_server_is_said(page: Callable[..., AppTest], name: str, url: str, words: str) -> None:
     app = page()
     app.text_input[0].set_value(name)
-    app.text_input[1].set_value(url)
+    app.text_input[1].set_value(url.format(free=free_port()))
     press(app, "Fetch its models")
     assert words in app.error[0].value and not remote.servers()
 
