@@ -47,3 +47,10 @@ def greedy(model: Any, ids: list[int], tokens: int) -> list[int]:
     for _ in range(tokens):
         written.append(int(model(torch.tensor([written])).logits[0, -1].argmax()))
     return written[len(ids) :]
+
+
+@torch.inference_mode()
+def expects(model: Any, ids: list[int], found: dict[int, float], rounding: float = 0.05) -> bool:
+    """Whether a model gives the next token these log probabilities, up to the rounding of another engine's cache."""
+    expected = model(torch.tensor([ids])).logits[0, -1].log_softmax(-1)
+    return bool(found) and max(abs(float(expected[i]) - value) for i, value in found.items()) <= rounding

@@ -151,6 +151,11 @@ class Servers:
         """Whether there is a calmer server, or memory for one."""
         return self._calm is not None or (self.make_calm is not None and self.fits())
 
+    def replace(self, main: Any) -> None:
+        """Another server takes the place of both for answers that begin from now on."""
+        with self._made:
+            self.main, self._calm = main, None
+
     def close(self) -> None:
         """Lets go of both."""
         self.main = self._calm = self.make_calm = None

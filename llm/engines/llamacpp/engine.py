@@ -31,12 +31,14 @@ from llm.catalogue.lookup import mmproj_of
 from llm.config import config
 from llm.engine import Engine, GenerationEnd, GenerationStep, MemoryUse, Waiting
 from llm.engines.captured_stderr import Overheard
+from llm.engines.llamacpp.adapters import LoraFiles, check_probe, refusal
 from llm.engines.llamacpp.completion import as_chat, error_of, request, step
 from llm.engines.llamacpp.contention import Servers, Writing, calmer
 from llm.engines.llamacpp.server import parameters
 from llm.engines.llamacpp.vision import IMAGE_TAG, NO_TOKEN, Eyes, give_eyes
 from llm.engines.prompt_tokens import pieces_of_run
 from llm.errors import (
+    AdapterRefused,
     CorruptModel,
     MessageTooLong,
     ModelError,
@@ -99,6 +101,7 @@ def load(entry: ModelEntry, path: Path, plan: LoadPlan, progress: LoadProgress) 
     # The weights, mapped or read, are in memory after the warm-up, so the growth is all that the model takes.
     grown = psutil.Process().memory_info().rss - before
     engine = LlamaCppEngine(server, key, path, context_tokens, max(grown, weight_bytes))
+    engine.loras = LoraFiles(params, xllamacpp.Server)
     if mmproj is not None:
         engine.open_eyes()
     elif plan.device in ("auto", "cpu"):
@@ -158,6 +161,8 @@ class LlamaCppEngine(Engine):
         self._running: dict[Cancel, threading.Thread] = {}
         self._leaving: list[threading.Thread] = []
         self._lock = threading.Lock()
+        self._adapting = threading.Lock()
+        self.loras: LoraFiles | None = None
         self._path = path
         self._embedder: Any = None
         self._eyes: Eyes | None = None
@@ -213,8 +218,9 @@ class LlamaCppEngine(Engine):
         return known
 
     def _post(self, route: str, body: dict[str, Any]) -> dict[str, Any]:
+        server = self._server  # held, as `adapt` may put another one in its place meanwhile
         asked = urllib.request.Request(
-            self._server.listening_address + route,
+            server.listening_address + route,
             data=json.dumps(body).encode(),
             headers={"Authorization": f"Bearer {self._key}", "Content-Type": "application/json"},
         )
@@ -238,6 +244,8 @@ class LlamaCppEngine(Engine):
                 over_tokens=1 - room, prompt_tokens=len(prompt.ids), context_tokens=self.context_tokens
             )
         body = request(prompt, settings, room)
+        if self.loras is not None:
+            body["lora"] = self.loras.chosen(settings)
         limit = body["n_predict"]
         # What a seed or a grammar has come to is in the server. What was written is read again in one batch, whose last
         # digits differ, so that a greedy answer could go another way.
@@ -338,6 +346,22 @@ class LlamaCppEngine(Engine):
 
     # ---- upkeep
 
+    def adapt(self, folder: Path) -> None:
+        """See `Engine.adapt`. Answers in work are written to their end by the server that began them."""
+        with self._adapting:
+            if self.loras is None:
+                raise refusal(folder, "the model was unloaded")
+            if self.loras.has(folder):
+                return
+            self._server = server = self.loras.server_with(folder)
+            self.servers.replace(server)
+            chosen = self.loras.chosen(GenerationSettings(adapter=folder))
+            try:
+                check_probe(folder, server.handle_completions, chosen)
+            except AdapterRefused as error:
+                self.loras.refuse(folder, error)
+                raise
+
     def memory(self) -> MemoryUse:
         """What the process grew by when weights, key/value cells and buffers were set up."""
         return MemoryUse({"cpu": self._memory_bytes})
@@ -351,7 +375,7 @@ class LlamaCppEngine(Engine):
         deadline = time.monotonic() + 5
         for thread in threads:
             thread.join(max(0.0, deadline - time.monotonic()))
-        self._server = self._embedder = None
+        self._server = self._embedder = self.loras = None
         self.servers.close()
 
 
