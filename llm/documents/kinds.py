@@ -9,7 +9,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from llm.documents.errors import DamagedDocument, OldOfficeDocument, UnknownDocument
+from llm.documents.errors import DamagedDocument, EncryptedDocument, OldOfficeDocument, UnknownDocument
 from llm.vision.picture import EXTENSIONS as PICTURES
 
 if TYPE_CHECKING:
@@ -44,6 +44,10 @@ KINDS: dict[str, DocumentKind] = {
         DocumentKind("text", ("txt", "text", "log", "asc"), "llm.documents.plain:text"),
         DocumentKind("markdown", ("md", "markdown", "mdx"), "llm.documents.plain:markdown"),
         DocumentKind("pdf", ("pdf",), "llm.documents.pdf:read", "page"),
+        DocumentKind("docx", ("docx", "docm"), "llm.documents.word:read", "page"),
+        DocumentKind("xlsx", ("xlsx", "xlsm"), "llm.documents.sheets:workbook", "rows"),
+        DocumentKind("csv", ("csv", "tsv", "tab"), "llm.documents.sheets:csv_file", "rows"),
+        DocumentKind("pptx", ("pptx", "pptm", "ppsx"), "llm.documents.slides:read", "slide"),
         DocumentKind("picture", tuple(PICTURES), "llm.documents.scans:read", "page"),
         DocumentKind("code", (*_CODE.split(), *_DATA.split()), "llm.documents.plain:code"),
     )
@@ -63,7 +67,7 @@ def kind_of(path: Path, name: str) -> DocumentKind:
     with path.open("rb") as file:
         head = file.read(_HEAD_BYTES)
     if head.startswith(b"\xd0\xcf\x11\xe0"):
-        raise OldOfficeDocument(name=name)
+        raise EncryptedDocument(name=name) if _is_locked(path) else OldOfficeDocument(name=name)
     found = _by_content(head, path)
     if found in KINDS:
         return KINDS[found]
@@ -95,6 +99,12 @@ def _by_content(head: bytes, path: Path) -> str:
             return ""
         return next((kind for member, kind in _MEMBERS.items() if member in members), "zip")
     return ""
+
+
+def _is_locked(path: Path) -> bool:
+    """Whether a file in the old container is a new one with a password."""
+    with path.open("rb") as file:
+        return "EncryptedPackage".encode("utf-16-le") in file.read(1 << 24)
 
 
 def _binary(head: bytes) -> bool:
