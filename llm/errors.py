@@ -334,3 +334,51 @@ class ChildTookTooMuch(ModelError):
 class UnknownResponse(ModelError):
     code, status = "unknown_response", 404
     sentence = "There is no kept response {id!r}."
+
+
+class MissingHead(ModelError):
+    """The trunk of a model without what makes it do the job: transformers would put random numbers there."""
+
+    code, status = "missing_head", 400
+    sentence = (
+        "{path} was not trained for {task}: its weights lack {missing}, which would be random numbers. "
+        "Choose a model that was trained for this job."
+    )
+
+
+class NoOffsets(ModelError):
+    code, status = "no_offsets", 400
+    sentence = (
+        "{path} has no tokenizer.json, without which nobody can tell where in the text an answer stands. "
+        "Get a copy of the model that has one."
+    )
+
+
+class BlankText(ModelError):
+    code, status = "blank_text", 400
+    sentence = "The text or the question is blank. Type something first."
+
+
+class NoMask(ModelError):
+    code, status = "no_mask", 400
+    sentence = "There is no gap in the text. Write {mask} or ___ where words are missing."
+
+
+class UnknownTask(ModelError):
+    code, status = "unknown_task", 404
+    sentence = "There is no task {task!r}. Known: {known}"
+
+
+class WrongTask(ModelError):
+    code, status = "wrong_task", 400
+    sentence = "{model} is a model for {does}, not for {task}."
+
+
+class NoModelForTask(ModelError):
+    code, status = "no_model_for_task", 409
+    sentence = "No model on this machine does {task}. Get one on the Tasks page, or name a folder."
+
+
+class UnknownLanguages(ModelError):
+    code, status = "unknown_languages", 400
+    sentence = "{model} does not translate from {source!r} to {target!r}. It knows: {known}"

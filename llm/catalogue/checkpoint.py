@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from llm.catalogue.entry import Ability, ModelEntry, Shape, Task
+from llm.catalogue.entry import ONE_JOB, Ability, ModelEntry, Shape, Task
+from llm.catalogue.heads import head_of, tensor_shapes
 from llm.errors import CorruptModel, UnsupportedModel
 
 _MAX_JSON_BYTES = 64 << 20
@@ -32,6 +33,13 @@ class _Kind:
 
 
 _SEES: frozenset[Ability] = frozenset({"text", "image"})
+_ABILITY_OF_INPUT: Mapping[Task, frozenset[Ability]] = {
+    "image-classification": frozenset({"image"}),
+    "object-detection": frozenset({"image"}),
+    "image-segmentation": frozenset({"image"}),
+    "visual-question-answering": _SEES,
+    "audio-classification": frozenset({"audio"}),
+}
 _KINDS = {
     "baichuan": _Kind("baichuan"),
     "chinese_clip": _Kind("chinese-clip", "zero-shot-image-classification", _SEES),
@@ -232,6 +240,11 @@ def _whisper_entry(folder: Path) -> ModelEntry:
 def _kind_of(folder: Path, config: Mapping[str, Any]) -> _Kind:
     model_type = str(config.get("model_type", "")).lower()
     architectures = [str(name) for name in config.get("architectures") or ()]
+    head = head_of(config)
+    if head is None and not any("For" in name or "LMHead" in name for name in architectures):
+        head = head_of(config, tensor_shapes(sorted(folder.glob("*.safetensors"))))
+    if head is not None and head.task in ONE_JOB:
+        return _Kind(model_type, head.task, _ABILITY_OF_INPUT.get(head.task, frozenset({"text"})))
     if model_type in _KINDS:
         return _KINDS[model_type]
     if model_type == "chatglm":

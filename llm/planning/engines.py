@@ -62,8 +62,10 @@ class EngineSpec:
 
 
 def engine_of(entry: ModelEntry) -> EngineSpec:
-    """The engine that runs a model. CLIP's two towers have one of their own, whatever reads their weights."""
-    return ENGINES["clip" if entry.ranks_captions else entry.engine]
+    """The engine that runs a model. CLIP's towers and heads of one job have their own, whatever reads their weights."""
+    if entry.ranks_captions:
+        return ENGINES["clip"]
+    return ENGINES["heads" if entry.does_one_job and entry.engine == "transformers" else entry.engine]
 
 
 def _transformers_device(machine: Hardware) -> DeviceKind:
@@ -132,6 +134,16 @@ ENGINES: Mapping[str, EngineSpec] = {
                 has_context=False,
             )
             for name, module in (("onnx", "llm.engines.onnx"), ("torch", "llm.engines.torch_networks"))
+        ),
+        EngineSpec(
+            "heads",
+            "llm.engines.heads",
+            serves="task",
+            estimate=estimates.network,
+            device=lambda machine: "cuda" if machine.gpus and torch_build().cuda else "cpu",
+            precisions=lambda entry, machine: ("float32",),
+            check=check_checkpoint,
+            has_context=False,
         ),
         EngineSpec("openai", "llm.remote.chat", remote=True),
         EngineSpec("reader", "llm.runtime.reader_model"),

@@ -155,7 +155,8 @@ NETWORK_WORK_BYTES = 320 << 20
 
 
 def network(subject: Subject) -> MemoryEstimate:
-    """A network of one job in float32 on the CPU, at the size of its file."""
+    """A network of one job in float32: the size of its file, or four bytes a parameter if that is more."""
     known = subject.known
     size = subject.path.stat().st_size if subject.path is not None and subject.path.is_file() else known.size_bytes
-    return MemoryEstimate(size, 0, NETWORK_WORK_BYTES, "cpu", "float32", 0, subject.path is not None)
+    weights = max(size, 4 * known.parameters)
+    return MemoryEstimate(weights, 0, NETWORK_WORK_BYTES, subject.device, "float32", 0, subject.path is not None)

@@ -133,8 +133,8 @@ def test_families_are_recognised(tmp_path: Path, config: dict, family: str, task
 
 
 def test_damaged_and_foreign_folders_are_told_apart(tmp_path: Path) -> None:
-    with pytest.raises(UnsupportedModel, match="ResNet"):
-        lookup.find(folder(tmp_path / "a", {"model_type": "resnet", "architectures": ["ResNetForImageClassification"]}))
+    with pytest.raises(UnsupportedModel, match="ResNetBackbone"):
+        lookup.find(folder(tmp_path / "a", {"model_type": "resnet", "architectures": ["ResNetBackbone"]}))
     with pytest.raises(CorruptModel, match="no weights"):
         lookup.find(folder(tmp_path / "b", LLAMA, **{"readme.md": b""}))
     with pytest.raises(CorruptModel, match="cut short"):
