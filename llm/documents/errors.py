@@ -69,3 +69,8 @@ class ForbiddenMarkup(DocumentUnreadable):
 
     code = "forbidden_markup"
     sentence = "{name} defines XML entities, which are used to attack programs that read documents. It is not read."
+
+
+class NeedsSpeechModel(DocumentUnreadable):
+    code, status = "needs_speech_model", 409
+    sentence = "A speech model is needed to read {name}, a recording. Get one on the Speech page and try again."

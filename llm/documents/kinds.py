@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 class DocumentKind:
     """How documents of a kind are told and read.
 
-    read: `module:function`, called with the `Source`, yields its pages. page: what a page is called
-    (`documents.page_<page>`): a page, slide, sheet, chapter, lines or a time.
+    read: `module:function`, called with the `Source`, yields its pages; empty for recordings, which a speech model
+    reads. page: what a page is called (`documents.page_<page>`): a page, slide, sheet, chapter, lines or a time.
     """
 
     name: str
@@ -36,6 +36,9 @@ class DocumentKind:
         return reader
 
 
+RECORDINGS = tuple(
+    ["wav", "mp3", "m4a", "aac", "flac", "ogg", "oga", "opus", "wma", "amr", "mp4", "m4v", "mov", "mkv", "webm", "avi"]
+)
 _CODE = "py js ts jsx tsx css c h cc cpp hpp cs java kt go rs rb php pl lua r sh bash ps1 bat sql swift scala m jl ini"
 _DATA = "toml yaml yml xml conf cfg properties env tex rst org"
 KINDS: dict[str, DocumentKind] = {
@@ -48,6 +51,12 @@ KINDS: dict[str, DocumentKind] = {
         DocumentKind("xlsx", ("xlsx", "xlsm"), "llm.documents.sheets:workbook", "rows"),
         DocumentKind("csv", ("csv", "tsv", "tab"), "llm.documents.sheets:csv_file", "rows"),
         DocumentKind("pptx", ("pptx", "pptm", "ppsx"), "llm.documents.slides:read", "slide"),
+        DocumentKind("html", ("html", "htm", "xhtml"), "llm.documents.web:html", "part"),
+        DocumentKind("epub", ("epub",), "llm.documents.web:epub", "chapter"),
+        DocumentKind("mail", ("eml",), "llm.documents.mail:read", "part"),
+        DocumentKind("json", ("json", "jsonl", "ndjson", "ipynb"), "llm.documents.structured:read"),
+        DocumentKind("subtitles", ("srt", "vtt", "lrc", "ass", "ssa"), "llm.documents.times:subtitles", "time"),
+        DocumentKind("recording", RECORDINGS, "", "time"),
         DocumentKind("picture", tuple(PICTURES), "llm.documents.scans:read", "page"),
         DocumentKind("code", (*_CODE.split(), *_DATA.split()), "llm.documents.plain:code"),
     )
@@ -71,6 +80,8 @@ def kind_of(path: Path, name: str) -> DocumentKind:
     found = _by_content(head, path)
     if found in KINDS:
         return KINDS[found]
+    if named is not None and named.name in ("recording", "picture"):
+        return named
     if found or (named is None and _binary(head)):
         raise UnknownDocument(name=name)
     if named is not None and named.name in _TOLD_BY_CONTENT:

@@ -7,19 +7,29 @@ from __future__ import annotations
 
 import stat
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from llm.cancel import Cancel
-from llm.documents.document import Document, Page
-from llm.documents.errors import DamagedDocument, DocumentTooHeavy, DocumentTooLarge, DocumentUnreadable, EmptyDocument
+from llm.documents.document import Document, Note, Page
+from llm.documents.errors import (
+    DamagedDocument,
+    DocumentTooHeavy,
+    DocumentTooLarge,
+    DocumentUnreadable,
+    EmptyDocument,
+    NeedsSpeechModel,
+)
 from llm.documents.kinds import kind_of
 from llm.documents.source import Limits
+from llm.documents.times import Cue, timed_pages
 from llm.errors import ChildFailed, ChildTookTooLong, ChildTookTooMuch
 from llm.jobs.child import ChildLimits, run_child
 
+Transcribe: TypeAlias = Callable[[Path, Cancel], Iterable[Cue]]
+"""Writes down a recording: start and end in seconds, and what is said, in order."""
 _LIMITS = Limits()
 
 
@@ -30,6 +40,7 @@ def read_document(
     cancel: Cancel | None = None,
     on_page: Callable[[Page], None] | None = None,
     encoding: str = "",
+    transcribe: Transcribe | None = None,
 ) -> Document:
     """The pages of a document. Nothing is fetched, and nothing in it is run.
 
@@ -37,6 +48,7 @@ def read_document(
         name: what people call the file; its ending counts where the bytes do not tell the kind.
         on_page: called with each page as soon as it has been read, in this thread.
         encoding: of a text file, where the guess was wrong; one of `llm.documents.encodings.ENCODINGS`.
+        transcribe: writes down recordings, which are read in this process; None refuses them.
 
     Raises:
         DocumentUnreadable: and its kinds, each with a sentence that says why.
@@ -55,11 +67,21 @@ def read_document(
     kind = kind_of(path, name)
     pages: list[Page] = []
 
+    def keep(page: Page) -> None:
+        pages.append(page)
+        if on_page is not None:
+            on_page(page)
+
+    if not kind.read:
+        if transcribe is None:
+            raise NeedsSpeechModel(name=name)
+        for page in timed_pages(transcribe(path, cancel or Cancel())):
+            keep(page)
+        return _document(name, kind.name, pages)
+
     def take(event: dict[str, Any]) -> None:
         if event["event"] == "page":
-            pages.append(Page.of(event["page"]))
-            if on_page is not None:
-                on_page(pages[-1])
+            keep(Page.of(event["page"]))
 
     params = {"path": str(path.resolve()), "name": name, "kind": kind.name, "encoding": encoding}
     bounds = ChildLimits(limits.memory_bytes, limits.wall_s)
@@ -74,10 +96,16 @@ def read_document(
             raise DocumentTooHeavy(name=name, limit=f"{limits.wall_s:.0f} s") from error
         except ChildFailed as error:
             raise DamagedDocument(name=name, kind=kind.name, detail=error.values["detail"]) from error
+    notes = tuple((code, values) for code, values in result["notes"])
+    return _document(name, kind.name, pages, result["encoding"], notes)
+
+
+def _document(
+    name: str, kind: str, pages: Sequence[Page], encoding: str = "", notes: tuple[Note, ...] = ()
+) -> Document:
     if not any(page.blocks for page in pages):
         raise EmptyDocument(name=name)
-    notes = tuple((code, values) for code, values in result["notes"])
-    return Document(name, kind.name, tuple(pages), result["encoding"], notes)
+    return Document(name, kind, tuple(pages), encoding, notes)
 
 
 def _mib(size_bytes: int) -> str:
