@@ -30,6 +30,7 @@ import torch
 from llm.cancel import Cancel
 from llm.catalogue.entry import ModelEntry
 from llm.engine import GeneratedToken
+from llm.engines.transformers.adapters import Adapters
 from llm.engines.transformers.decoder import Decoder
 from llm.engines.transformers.engine import TransformersEngine
 from llm.engines.transformers.native_generate import OwnLoop
@@ -123,8 +124,10 @@ def some_prompt(model: Any, seed: int, length: int = PROMPT_TOKENS) -> list[int]
 def with_policy(loaded: TransformersEngine, policy: Policy, parallel: int) -> TransformersEngine:
     """The same weights under another way of sharing them, without a prompt cache."""
     limits = Limits(parallel=parallel, queue=64, prefix_bytes=0)
-    scheduler = Scheduler("peer", Decoder(loaded.model), OwnLoop(loaded.model), policy, limits)
-    return TransformersEngine(loaded.entry, loaded.model, HFSpanTokenizer(loaded.tokenizer), loaded.plan, scheduler)
+    adapters = Adapters(loaded.model)
+    scheduler = Scheduler("peer", Decoder(loaded.model), OwnLoop(loaded.model), policy, limits, adapters)
+    tokenizer = HFSpanTokenizer(loaded.tokenizer)
+    return TransformersEngine(loaded.entry, loaded.model, tokenizer, loaded.plan, scheduler, adapters)
 
 
 def one_stream(loaded: TransformersEngine, tokens: int, rounds: int) -> None:

@@ -8,6 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from llm.catalogue.entry import ModelEntry
 from llm.checkpoints.inspection import count_parameters, read_config, weight_files
 from llm.config import config as hearth_config
@@ -67,6 +69,9 @@ def load(entry: ModelEntry, path: Path, plan: LoadPlan, progress: LoadProgress) 
     files = weight_files(path)
     weights = plans.Weights(count_parameters(files), "quantization_config" in config)
     resolved = plans.resolve(plan, weights, str(path))
+    if resolved.device == "cuda":
+        # cuDNN's attention prepares itself anew for each length, thus at each token of an answer.
+        torch.backends.cuda.enable_cudnn_sdp(False)
     progress("tokenizer", 0, 1)
     tokenizer = _load_tokenizer(path, config, loader, auto_class)
     progress("weights", 0, 1)
