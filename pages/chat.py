@@ -91,7 +91,8 @@ def _replaced(conversation: Conversation, entry: ModelEntry) -> bool:
 
 
 def _request(conversation: Conversation, entry: ModelEntry) -> Request:
-    return Request(entry.path or entry.id, answer_settings(conversation, entry))
+    named = entry.id if entry.adapter is not None else entry.path or entry.id
+    return Request(named, answer_settings(conversation, entry))
 
 
 def _ask(conversation: Conversation | None, entry: ModelEntry) -> None:
