@@ -134,14 +134,13 @@ def remove_adapter(name: str) -> None:
         shutil.rmtree(_folder() / name, ignore_errors=True)
 
 
-def check_base(adapter: Adapter, base_id: str, base: Path) -> None:
+def check_base(note: AdapterNote, name: str, base_id: str, base: Path) -> None:
     """
     Raises:
         AdapterRefused: the adapter was trained on other weights.
     """
-    if adapter.note.base_fingerprint != fingerprint(base):
-        detail = f"it was trained on other weights ({adapter.note.base})"
-        raise AdapterRefused(adapter=adapter.name, model=base_id, detail=detail)
+    if note.base_fingerprint != fingerprint(base):
+        raise AdapterRefused(adapter=name, model=base_id, detail=f"it was trained on other weights ({note.base})")
 
 
 def fingerprint(model: Path) -> str:

@@ -14,12 +14,16 @@ from llm.catalogue.entry import ModelEntry
 from llm.catalogue.lookup import find, where
 from llm.config import config
 from llm.errors import AdapterRefused, ModelNotThere
+from llm.finetune.data import Row
+from llm.finetune.evaluate import ask, checkpoint_of, tuned_entry
 from llm.finetune.gguf_lora import gguf_lora
 from llm.finetune.merge import Progress, merge_checkpoint, merge_gguf
 from llm.finetune.recipes import llamafactory_data, llamafactory_yaml, peft_script, recipe_json
-from llm.finetune.run import Checkpoint, Run
+from llm.finetune.run import Checkpoint, Run, get_run
+from llm.jobs.registry import Job
 
 Export: TypeAlias = Literal["peft", "gguf_lora", "prefix", "merged", "merged_gguf", "recipes"]
+COMPARED_QUESTIONS, COMPARED_TOKENS = 10, 64
 EXPORTS: tuple[Export, ...] = get_args(Export)
 
 
@@ -81,6 +85,37 @@ def export(
             file = out / f"{name}-recipes.zip"
             file.write_bytes(recipes(run))
             return file
+
+
+def make(job: Job) -> dict[str, Any]:
+    """The work of the job kind `finetune.export`; params: run, step, kind. A merged model is asked as the adapter is.
+
+    Result: `path`; of a merged model also how many of the `asked` questions are answered the `same`.
+    """
+    run = get_run(job.params["run"], job.owner)
+    checkpoint = checkpoint_of(run, job.params["step"])
+    kind: Export = job.params["kind"]
+    out = exports_folder() / run.id / f"{checkpoint.step:08d}"
+    place = export(run, checkpoint, kind, out, lambda done, total: job.progress(done, total, stage="merging"))
+    if not kind.startswith("merged"):
+        return {"path": str(place)}
+    rows = questions(run)
+    tuned, merged = tuned_entry(run, checkpoint), find(place)
+    same = 0
+    for done, row in enumerate(rows):
+        job.progress(done, len(rows), stage="asking")
+        same += ask(tuned, row, COMPARED_TOKENS, job.cancel) == ask(merged, row, COMPARED_TOKENS, job.cancel)
+    return {"path": str(place), "same": same, "asked": len(rows)}
+
+
+def questions(run: Run) -> list[Row]:
+    """Rows to compare two models on: held-out ones, or trained ones where there are none."""
+    for name in ("held_out.jsonl", "rows.jsonl"):
+        lines = (run.folder / name).read_text(encoding="utf-8").split("\n") if (run.folder / name).is_file() else []
+        rows = [Row.from_dict(json.loads(line)) for line in lines if line]
+        if found := [row for row in rows if row.prompt]:
+            return found[:COMPARED_QUESTIONS]
+    return []
 
 
 def recipes(run: Run) -> bytes:

@@ -7,11 +7,11 @@ from dataclasses import replace
 from typing import Any
 
 from llm.cancel import Cancel
-from llm.catalogue.adapters import check_base, get_adapter
+from llm.catalogue.adapters import AdapterNote, check_base
 from llm.catalogue.entry import ModelEntry
 from llm.catalogue.lookup import where
 from llm.engine import MemoryUse
-from llm.errors import AdapterRefused, UnsupportedContent
+from llm.errors import AdapterRefused, NotFound, UnsupportedContent
 from llm.events import Event
 from llm.messages import MessageLike
 from llm.prompt import Prompt
@@ -43,8 +43,10 @@ class AdaptedModel:
         self.plan = chat.plan
         self.use = chat.use
         place = where(entry)
-        if place is not None:
-            check_base(get_adapter(entry.adapter.name), chat.entry.id, place)
+        note = AdapterNote.read(entry.adapter)
+        if place is None or note is None:
+            raise NotFound(what="adapter", id=entry.adapter.name)
+        check_base(note, entry.adapter.name, chat.entry.id, place)
         chat.engine.adapt(entry.adapter)
 
     @property
