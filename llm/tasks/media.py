@@ -19,7 +19,7 @@ from llm.tasks.pictures import PictureSource, middle, read_picture
 from llm.tasks.sound_heads import TimeLine
 from llm.tasks.sounds import SoundSource
 
-Meaning: TypeAlias = Literal["softmax", "sigmoid"]
+Meaning: TypeAlias = Literal["softmax", "sigmoid", "logprob"]
 
 
 @dataclass(frozen=True, slots=True)

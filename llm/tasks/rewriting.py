@@ -7,7 +7,7 @@ one by one, and what stands between them, empty lines too, comes back as it was.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from llm.cancel import Cancel
@@ -26,12 +26,16 @@ _BATCH = 8
 _T5_PREFIX = "translation_"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Way:
-    """How one direction is asked for: text put before each input, and arguments of `generate`."""
+    """How one direction is asked for: text put before each input, and arguments of `generate`.
+
+    used: all arguments of the last call, for whoever wants to do the same.
+    """
 
     prefix: str = ""
     arguments: Mapping[str, Any] | None = None
+    used: Mapping[str, Any] = field(default_factory=dict)
 
 
 def languages_of(head: HeadModel) -> tuple[list[str], list[str]]:
@@ -85,7 +89,7 @@ def translate(
     written, notes = _write(head, given, way, {}, beams, cancel, progress, loops=True)
     joined = "".join(new + stretch.after for new, stretch in zip(written, stretches, strict=True))
     pairs = tuple((old, new) for old, new in zip(given, written, strict=True) if old)
-    return Rewritten(joined, pairs), notes
+    return Rewritten(joined, pairs, way.prefix, way.used), notes
 
 
 def _direction(head: HeadModel, source: str, target: str) -> _Way:
@@ -152,11 +156,11 @@ def summarize(
         notes += new_notes
         together = "\n".join(written)
         if len(given) == 1:
-            return Rewritten(together, tuple(pairs)), notes
+            return Rewritten(together, tuple(pairs), way.prefix, way.used), notes
         notes.append(Note("parts", {"count": len(given)}))
         again = parts(together, fits)
         if len(again) >= len(given):
-            return Rewritten(together, tuple(pairs)), notes
+            return Rewritten(together, tuple(pairs), way.prefix, way.used), notes
         given = again
 
 
@@ -224,6 +228,7 @@ def _generate(
         chosen["max_length"] = min(chosen["max_length"], most)
     else:
         chosen["max_new_tokens"] = min(LONGEST_TIMES * length + 16, most)
+    way.used = chosen
     with head.lock, torch.inference_mode():
         outputs = model.generate(**inputs, **chosen, do_sample=False, stopping_criteria=_stops(cancel))
     if cancel is not None and cancel.is_set():

@@ -124,10 +124,15 @@ class Fillings:
 
 @dataclass(frozen=True, slots=True)
 class Rewritten:
-    """Another text. parts: given and written stretches, one for each that went through the model by itself."""
+    """Another text. parts: given and written stretches, one for each that went through the model by itself.
+
+    prefix, arguments: what a network with a head was given with the last of them.
+    """
 
     text: str
     parts: tuple[tuple[str, str], ...] = ()
+    prefix: str = ""
+    arguments: Mapping[str, Any] = field(default_factory=dict)
 
 
 TextOutput: TypeAlias = TextClasses | Entities | FoundAnswers | Fillings | Rewritten
