@@ -107,14 +107,14 @@ def evaluate(job: Job) -> dict[str, Any]:
     return {"verdict": Evaluation(checkpoint.step, tuple(found)).verdict()}
 
 
-def ask(entry: ModelEntry, row: Row, tokens: int, cancel: Cancel | None = None) -> str:
+def ask(entry: ModelEntry, row: Row, tokens: int, cancel: Cancel | None = None, strength: float = 1.0) -> str:
     """A model's greedy answer to a row's conversation without its last answer.
 
     Raises:
         Cancelled, ModelError.
     """
     cancel = cancel or Cancel()
-    settings = GenerationSettings(temperature=0, max_length=tokens, thinking=False)
+    settings = GenerationSettings(temperature=0, max_length=tokens, thinking=False, strength=strength)
     said: list[str] = []
     with closing(handles.chat(entry).stream(row.messages[:-1], settings, cancel)) as events:
         for event in events:

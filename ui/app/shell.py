@@ -20,6 +20,7 @@ PAGES = (
     ("pages/image.py", ":material/image:"),
     ("pages/speech.py", ":material/mic:"),
     ("pages/tasks.py", ":material/checklist:"),
+    ("pages/finetune.py", ":material/model_training:"),
     ("pages/models.py", ":material/deployed_code:"),
     ("pages/connections.py", ":material/lan:"),
     ("pages/diagnostics.py", ":material/monitor_heart:"),
