@@ -20,7 +20,7 @@ from llm.tasks.registry import TaskSpec, check_given, spec_of
 from llm.tasks.text_outputs import TextRun
 
 Run: TypeAlias = TextRun | MediaRun
-_COMFORTABLE_PARAMETERS = 4_000_000_000
+COMFORTABLE_PARAMETERS = 4_000_000_000
 """The largest chat model that is taken without having been chosen: a larger one is slow where nobody expects it."""
 _REWRITES = {"summarization", "translation"}
 
@@ -84,7 +84,7 @@ def _first_here(spec: TaskSpec) -> ModelEntry:
     chats = [entry for entry in entries_for("text-generation") if can_do(spec.task, entry) and where(entry) is not None]
     if not chats:
         raise NoModelForTask(task=spec.task)
-    fitting = [entry for entry in chats if entry.parameters <= _COMFORTABLE_PARAMETERS]
+    fitting = [entry for entry in chats if entry.parameters <= COMFORTABLE_PARAMETERS]
     return max(fitting or chats, key=lambda entry: entry.parameters if fitting else -entry.parameters)
 
 

@@ -22,6 +22,15 @@ class Card:
 
 
 GROUPS: Mapping[str, Mapping[Task, Card]] = {
+    "text": {
+        "text-classification": Card("thumbs_up_down", "sentiment-analysis"),
+        "token-classification": Card("person_pin_circle", "ner"),
+        "question-answering": Card("quiz", "question-answering"),
+        "fill-mask": Card("space_bar", "fill-mask"),
+        "summarization": Card("short_text", "summarization"),
+        "translation": Card("translate", "translation"),
+        "text-generation": Card("edit_note", "text-generation", "pages/chat.py"),
+    },
     "image": {
         "image-classification": Card("image_search", "image-classification"),
         "object-detection": Card("select_all", "object-detection"),

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from llm.tasks.encoding import Piece
 from llm.vision.draw import colour
 from llm.vision.picture import fitted
 
@@ -52,6 +53,12 @@ STYLE = """
 .task-line .row i { position: absolute; top: 0; bottom: 0; }
 .task-line .axis { display: flex; justify-content: space-between; font-size: .75rem; opacity: .75;
                    font-variant-numeric: tabular-nums; }
+.task-pieces { display: flex; flex-wrap: wrap; gap: .25rem; margin: .3rem 0 .8rem; max-height: 22rem;
+               overflow-y: auto; }
+.task-pieces .piece { border: 1px solid rgba(128,128,128,.35); border-radius: .3rem; padding: 0 .3rem;
+                      font-size: .85rem; overflow-wrap: anywhere; }
+.task-pieces .piece sub { opacity: .65; font-size: .62rem; margin-inline-start: .2rem; }
+.task-pieces .control { background: rgba(128,128,128,.18); }
 @media (max-width: 480px) { .task-bars .name { max-width: 8.5rem; } .task-line .name { max-width: 6rem; } }
 </style>
 """
@@ -100,6 +107,18 @@ def bars(rows: Sequence[tuple[str, float]], largest: float = 1.0) -> str:
             f'<div class="value{first}">{percent(score)}</div>'
         )
     return f'<div class="task-bars">{"".join(cells)}</div>'
+
+
+def pieces_html(pieces: Sequence[Piece]) -> str:
+    """Tokens as small boxes in their order, a window a row; pointing at one tells its number and its characters."""
+    rows: dict[int, list[str]] = {}
+    for piece in pieces:
+        place = f" · {piece.start}–{piece.end}" if piece.end else ""
+        kind = "" if piece.end else " control"
+        rows.setdefault(piece.window, []).append(
+            f'<span class="piece{kind}" title="{piece.id}{place}">{escape(piece.text)}<sub>{piece.id}</sub></span>'
+        )
+    return "".join(f'<div class="task-pieces">{"".join(row)}</div>' for row in rows.values())
 
 
 def colours_by_label(labels: Sequence[str]) -> Mapping[str, tuple[int, int, int]]:

@@ -10,6 +10,7 @@ from llm.catalogue.entry import ModelEntry, Task
 from llm.catalogue.lookup import where
 from llm.errors import ModelError
 from llm.tasks.media import PICTURE_TASKS, MediaRun, run_picture, run_sound
+from llm.tasks.registry import TEXT_TASKS
 from llm.tasks.sound_heads import TimeLine
 from ui.shared.i18n import explain, t
 from ui.shared.units import readable_bytes
@@ -18,6 +19,7 @@ from ui.tasks.inputs import Given, media_input
 from ui.tasks.many import many
 from ui.tasks.models import choose_model, known_models
 from ui.tasks.state import answer_to, open_job, remember
+from ui.tasks.text_form import text_form
 
 _TIMES = ("load", "prepare", "model", "after")
 
@@ -30,6 +32,9 @@ def form(task: Task) -> None:
     st.title(t(f"tasks.{task}"), anchor=False)
     st.markdown(t(f"tasks.{task}_gives"))
     entry = choose_model(task, f"task_model_{task}")
+    if task in TEXT_TASKS:
+        text_form(task, entry)
+        return
     one, several = st.tabs([t("tasks.tab_one"), t("tasks.tab_many")])
     with one:
         _one(task, entry)
