@@ -51,11 +51,6 @@ class AdapterRefused(ModelError):
     sentence = "The adapter {adapter} cannot be used with {model}: {detail}."
 
 
-class NoHeldOut(ModelError):
-    code, status = "no_held_out", 409
-    sentence = "{run} has no held-out questions to ask. Give at least ten rows, so that some can be held out."
-
-
 class BrokenTemplate(ModelError):
     """The weights are whole, and what turns messages into their prompt is not."""
 

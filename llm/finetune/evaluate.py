@@ -12,10 +12,11 @@ from llm.cancel import Cancel
 from llm.catalogue.adapters import GGUF, WEIGHTS, Adapter, AdapterNote
 from llm.catalogue.entry import ModelEntry
 from llm.catalogue.lookup import find, where, with_adapter
-from llm.errors import AdapterRefused, Cancelled, NoHeldOut, NotFound
+from llm.errors import AdapterRefused, Cancelled, NotFound
 from llm.events import TextDelta
 from llm.files import write_whole
 from llm.finetune.data import Row
+from llm.finetune.errors import NoHeldOut
 from llm.finetune.gguf_lora import gguf_lora
 from llm.finetune.metrics import Scores, interval, mean, score
 from llm.finetune.run import Checkpoint, Run, get_run

@@ -38,6 +38,7 @@ class JobKind:
 KINDS: dict[str, JobKind] = {
     "image.table": JobKind("llm.chat.picture_table:run", resumes=True, pausable=True),
     "tasks.files": JobKind("llm.tasks.files:run", resumes=True, pausable=True),
+    "finetune.run": JobKind("llm.finetune.training:train", resumes=True, pausable=True),
     "finetune.evaluate": JobKind("llm.finetune.evaluate:evaluate"),
     "finetune.export": JobKind("llm.finetune.export:make"),
     "models.verify": JobKind("llm.sources.verification:run", resumes=True),

@@ -10,6 +10,7 @@ import pytest
 
 import llm.documents.errors
 import llm.errors
+import llm.finetune.errors
 from llm.settings import CONTROLS
 from ui.shared.i18n import LANGUAGES, words
 

@@ -12,8 +12,7 @@ from llm.catalogue.lookup import entries_for, where
 from llm.errors import ModelError
 from llm.finetune.data import Dataset
 from llm.finetune.settings import GOALS, PRESETS, Goal, TrainSettings, preset, train_controls
-from llm.finetune.start import KIND, begin, new_run
-from llm.jobs.kinds import KINDS
+from llm.finetune.start import begin, new_run
 from ui.finetune.state import open_run, open_set, sets
 from ui.shared.controls import draw_controls
 from ui.shared.i18n import explain, t
@@ -55,10 +54,7 @@ def begin_section() -> None:
         return
     plan(settings, data)
     name = st.text_input(t("finetune.run_name"), data.name, key="run_name", max_chars=60)
-    ready = KIND in KINDS
-    if st.button(
-        t("finetune.start"), type="primary", icon=":material/play_arrow:", key="start_run", disabled=not ready
-    ):
+    if st.button(t("finetune.start"), type="primary", icon=":material/play_arrow:", key="start_run"):
         _begin(data, base, settings, name)
 
 

@@ -1,0 +1,23 @@
+"""What can go wrong in fine-tuning, each with a sentence of its own."""
+
+from __future__ import annotations
+
+from llm.errors import ModelError
+
+
+class NoHeldOut(ModelError):
+    code, status = "no_held_out", 409
+    sentence = "{run} has no held-out questions to ask. Give at least ten rows, so that some can be held out."
+
+
+class NothingToTrain(ModelError):
+    code, status = "nothing_to_train", 409
+    sentence = "No row of {run} has a token to train: all are empty or too long. Raise the longest row, or cut rows."
+
+
+class TrainingDiverged(ModelError):
+    code, status = "training_diverged", 500
+    sentence = (
+        "At step {step} the loss was no number any more, at a learning rate of {rate:g}. Take a lower one, more rows a "
+        "step, or float32; the last checkpoint stays."
+    )
