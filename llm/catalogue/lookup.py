@@ -216,7 +216,7 @@ def where(entry: ModelEntry) -> Path | None:
 
 def places(entry: ModelEntry) -> Iterator[Path]:
     """Every place on this machine that holds the model complete, the one to be used first."""
-    candidates = [entry.path] if entry.path else [config().models_dir / entry.id]
+    candidates = [entry.path] if entry.path else [config().models_dir / entry.base_id]
     for source in entry.sources:
         candidates.extend(caches.folders(source))
     seen: set[Path] = set()
@@ -237,7 +237,7 @@ def complete(entry: ModelEntry, place: Path) -> Path | None:
         whole = all((place / name).is_file() for name in (entry.file, entry.mmproj) if name)
         return place / entry.file if whole else None
     wanted = {name for source in entry.sources if source.kind == "package_index" for name in source.members}
-    if wanted and place == config().models_dir / entry.id:
+    if wanted and place == config().models_dir / entry.base_id:
         return place if all((place / name).is_file() for name in wanted) else None
     try:
         checkpoint.weight_files(place)

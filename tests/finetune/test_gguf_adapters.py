@@ -14,6 +14,7 @@ import torch
 import transformers
 from safetensors.torch import load_file, save_file
 
+from llm.catalogue import lookup
 from llm.catalogue.adapters import GGUF, WEIGHTS, AdapterNote, fingerprint, get_adapter, keep_adapter
 from llm.errors import AdapterRefused
 from llm.events import Finished
@@ -85,6 +86,16 @@ def test_adapters_that_come_later_answer_from_the_same_model_and_never_mix(close
     for name, found in zip(asked, answers, strict=True):
         assert [other for other, network in every.items() if tiny.expects(network, ids, found)] == [name]
     assert len(handles.loaded()) == 1
+
+
+def test_a_model_of_the_catalogue_takes_one_by_its_id(closed: Path) -> None:
+    model, file = pair(closed)
+    place = closed / "models" / "own" / file.name
+    place.parent.mkdir(parents=True)
+    place.symlink_to(file)
+    lookup.add(replace(lookup.find(file), id="own", path=None, file=file.name))
+    tuned = keep("town", model, file)
+    assert tiny.expects(tuned, IDS, likeliest("own@town"))
 
 
 def test_a_changed_adapter_is_refused_and_the_model_goes_on(closed: Path) -> None:
