@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from urllib.parse import urlsplit
 
 import streamlit as st
@@ -9,15 +10,14 @@ import streamlit as st
 from llm.catalogue.entry import ModelEntry
 from llm.catalogue.lookup import entries_for
 from llm.chat.answers import Request, answers
-from llm.errors import ModelError
 from llm.messages import DocumentPart, Message, Part, TextPart
 from llm.store import Conversation, StoredMessage
 from ui.chat.conversation_list import conversation_list, conversation_menu, current_conversation, open_conversation
-from ui.chat.documents import TEXT_TYPES, attached_documents, document_of
+from ui.chat.documents import Asked, attached_documents, read_files
 from ui.chat.system_prompt import system_prompt_editor
 from ui.chat.view import Actions, path_and_answer, show_path, stop_button, watch
 from ui.shared import state
-from ui.shared.i18n import explain, t
+from ui.shared.i18n import t
 from ui.shared.markdown import escaped
 from ui.shared.model_picker import default_model, offer_download, pick_model
 from ui.shared.settings_panel import answer_settings, conversation_settings
@@ -32,6 +32,8 @@ def page() -> None:
     entry = _header(conversation)
     if entry is not None and not fetching:
         offer_download(entry)
+    if entry is not None:
+        read_files(lambda text, documents: _ask(conversation, entry, text, documents))
     if problem := st.session_state.pop(state.CHAT_PROBLEM, None):
         st.error(problem, icon=":material/error:")
     path, answer = path_and_answer(conversation)
@@ -44,8 +46,7 @@ def page() -> None:
             t("chat.placeholder"),
             key="chat_input",
             accept_file="multiple",
-            file_type=TEXT_TYPES,
-            on_submit=_ask,
+            on_submit=_submitted,
             args=(conversation, entry),
         )
     if not path and answer is None:
@@ -95,20 +96,20 @@ def _request(conversation: Conversation, entry: ModelEntry) -> Request:
     return Request(named, answer_settings(conversation, entry))
 
 
-def _ask(conversation: Conversation | None, entry: ModelEntry) -> None:
-    """Callback of the input: keeps the question and begins the answer."""
+def _submitted(conversation: Conversation | None, entry: ModelEntry) -> None:
+    """Callback of the input: files are read first, in the page's run, which can show how far that is."""
     value = st.session_state["chat_input"]
-    documents, problem = [], None
-    for file in value.files:
-        try:
-            documents.append(document_of(file.name, file.getvalue()))
-        except ModelError as error:
-            problem = explain(error)
-    documents = [*st.session_state.pop(state.CHAT_ATTACHMENTS, []), *documents]
-    if problem or not (value.text.strip() or documents):
-        st.session_state[state.CHAT_PROBLEM] = problem or t("errors.empty_message")
-        st.session_state[state.CHAT_ATTACHMENTS] = documents
-        return
+    if value.files:
+        files = tuple((file.name, file.getvalue()) for file in value.files)
+        st.session_state[state.CHAT_READING] = Asked(value.text, files)
+    elif value.text.strip() or st.session_state.get(state.CHAT_ATTACHMENTS):
+        _ask(conversation, entry, value.text, st.session_state.pop(state.CHAT_ATTACHMENTS, []))
+    else:
+        st.session_state[state.CHAT_PROBLEM] = t("errors.empty_message")
+
+
+def _ask(conversation: Conversation | None, entry: ModelEntry, text: str, documents: Sequence[DocumentPart]) -> None:
+    """Keeps the question and begins the answer."""
     if conversation is None:
         conversation = kept().create_conversation(
             model=entry.id,
@@ -116,7 +117,7 @@ def _ask(conversation: Conversation | None, entry: ModelEntry) -> None:
             settings=st.session_state.pop(state.CHAT_NEW_SETTINGS, {}),
         )
         open_conversation(conversation.id)
-    parts: list[Part] = [*documents, TextPart(value.text)] if value.text.strip() else [*documents]
+    parts: list[Part] = [*documents, TextPart(text)] if text.strip() else [*documents]
     if answers().of(conversation.id) is not None:  # it would end the answer that is being written
         st.session_state[state.CHAT_QUEUED] = (conversation.id, tuple(parts))
         return

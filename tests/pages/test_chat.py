@@ -12,6 +12,7 @@ from llm.messages import user
 from llm.settings import CONTROLS, GenerationSettings
 from llm.store import store
 from tests.conftest import STARTER
+from ui.chat.documents import Asked
 from ui.shared import state
 
 
@@ -194,6 +195,36 @@ def test_an_attached_document_goes_along(chat, scripted):
     ask(chat, "What is the password?")
     assert "swordfish" in scripted.received[-1][0].text
     assert state.CHAT_ATTACHMENTS not in chat.session_state
+
+
+def test_files_are_read_and_go_along(chat, scripted):
+    page = "<h1>通知</h1><table><tr><td>型号</td><td>价格</td></tr><tr><td>A1</td><td>20</td></tr></table>".encode()
+    files = (("旧.txt", "口令是剑鱼。".encode("gb18030")), ("网页.html", page))
+    chat.session_state[state.CHAT_READING] = Asked("口令是什么？", files)
+    chat.run()
+    assert not chat.exception and not chat.error
+    prompt = scripted.received[-1][0].text
+    assert "口令是剑鱼。" in prompt and "型号: A1; 价格: 20" in prompt and "口令是什么？" in prompt
+
+
+def test_a_file_that_cannot_be_read_says_why_and_nothing_is_sent_without_it(chat, scripted):
+    files = (("good.txt", b"The password is swordfish."), ("locked.docx", b"no such file"), ("empty.txt", b""))
+    chat.session_state[state.CHAT_READING] = Asked("What is the password?", files)
+    chat.run()
+    assert not chat.exception and not scripted.received and not store().list().items
+    assert "locked.docx is damaged" in chat.error[0].value and "empty.txt is empty" in chat.error[0].value
+    assert [part.name for part in chat.session_state[state.CHAT_ATTACHMENTS]] == ["good.txt"]
+    ask(chat, "What is the password?")
+    assert "swordfish" in scripted.received[-1][0].text
+
+
+def test_a_very_long_text_is_folded(chat):
+    long = "很长的一段文字。" * 10_000
+    ask(chat, long)
+    shown = [text.value for message in chat.chat_message for text in message.text]
+    assert len(shown[0]) < 5_000 and last_message()
+    next(toggle for toggle in chat.toggle if (toggle.key or "").startswith("whole_")).set_value(True).run()
+    assert any(text.value == long for message in chat.chat_message for text in message.text)
 
 
 def test_the_first_visit_fetches_the_starter_and_says_so(data_folder, monkeypatch, open_page):

@@ -9,15 +9,18 @@ import streamlit as st
 
 from llm.chat.answers import Answer, answers
 from llm.events import Progress
-from llm.messages import DocumentPart, ImagePart, Message, TextPart, ThinkingPart
+from llm.messages import DocumentPart, ImagePart, TextPart, ThinkingPart
 from llm.store import Conversation, StoredMessage
 from ui.chat.live_answer import LiveAnswer, show_answer, show_thinking
 from ui.chat.prompt_inspector import under_the_hood
 from ui.shared.i18n import explain_code, t
+from ui.shared.markdown import escaped
 from ui.shared.state import CHAT_EDITING, UNDER_HOOD, kept
 from ui.shared.units import readable_bytes
 
 SHOWN_MESSAGES = 40
+_FOLDED = 4_000
+"""Characters of a message that are drawn before somebody asks for all of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +53,7 @@ def show_message(stored: StoredMessage, actions: Actions) -> None:
         if st.session_state.get(CHAT_EDITING) == stored.id:
             _editor(stored, actions)
             return
-        show_parts(stored.message)
+        show_parts(stored)
         if role == "assistant":
             _outcome(stored)
         if actions.below is not None:
@@ -60,23 +63,33 @@ def show_message(stored: StoredMessage, actions: Actions) -> None:
             under_the_hood(stored)
 
 
-def show_parts(message: Message) -> None:
+def show_parts(stored: StoredMessage) -> None:
     """The parts of a message: a person's words as they typed them, a model's as Markdown."""
-    for part in message.parts:
+    for index, part in enumerate(stored.message.parts):
         match part:
             case ThinkingPart():
                 show_thinking(part.text)
-            case TextPart() if message.role == "user":
+            case TextPart() if stored.message.role == "user":
                 # Line ends are meant, tags and asterisks too.
-                st.text(part.text)
+                _long_text(part.text, f"whole_{stored.id}_{index}")
             case TextPart():
                 show_answer(part.text)
             case DocumentPart():
                 size = readable_bytes(len(part.text.encode()))
-                with st.expander(f"{part.name} · {size}", icon=":material/description:"):
-                    st.text(part.text[:20_000])
+                with st.expander(f"{escaped(part.name)} · {size}", icon=":material/description:"):
+                    _long_text(part.text, f"whole_{stored.id}_{index}")
             case ImagePart():
                 st.image(part.data, width=320)
+
+
+def _long_text(text: str, key: str) -> None:
+    """Words as they are; of very many only the beginning, until all are asked for, so that the page stays quick."""
+    if len(text) <= _FOLDED:
+        st.text(text)
+        return
+    whole = st.session_state.get(key, False)
+    st.text(text if whole else text[:_FOLDED] + " …")
+    st.toggle(t("chat.show_all", size=readable_bytes(len(text.encode()))), key=key)
 
 
 def _outcome(stored: StoredMessage) -> None:

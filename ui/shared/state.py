@@ -20,6 +20,8 @@ CHAT_NEW_SYSTEM = "chat.new_system"
 CHAT_ATTACHMENTS = "chat.attachments"
 CHAT_QUEUED = "chat.queued"
 """(conversation, parts): a question that was sent while an answer was being written."""
+CHAT_READING = "chat.reading"
+"""`ui.chat.documents.Asked`: a question whose files are being read."""
 CHAT_PROBLEM = "chat.problem"
 UNDER_HOOD = "app.under_hood"
 
