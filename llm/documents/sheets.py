@@ -35,12 +35,21 @@ Row = tuple[int, list[str]]
 
 def csv_file(source: Source) -> Iterator[Page]:
     """Values divided by commas, semicolons, tabs or bars."""
+    yield from _pages("", 0, csv_rows(source))
+
+
+def csv_rows(source: Source) -> Iterator[Row]:
+    """The rows of a file of divided values, as they are.
+
+    Raises:
+        DamagedDocument, WrongEncoding.
+    """
     text = source.text()
     best = max(",\t;|", key=lambda mark: _columns_by(text[:_SAMPLE], mark))
     csv.field_size_limit(1 << 24)
     rows = csv.reader(io.StringIO(text, newline=""), delimiter=best)
     try:
-        yield from _pages("", 0, ((number, row) for number, row in enumerate(rows, start=1)))
+        yield from enumerate(rows, start=1)
     except csv.Error as error:
         raise DamagedDocument(name=source.name, kind="CSV", detail=str(error)) from error
 
@@ -55,6 +64,19 @@ def _columns_by(sample: str, mark: str) -> int:
 
 def workbook(source: Source) -> Iterator[Page]:
     """The sheets of an XLSX, hidden ones too."""
+    number = 0
+    for name, rows in workbook_rows(source):
+        for page in _pages(name, number, rows):
+            number = page.number
+            yield page
+
+
+def workbook_rows(source: Source) -> Iterator[tuple[str, Iterable[Row]]]:
+    """The sheets of an XLSX by name, with their rows as they are.
+
+    Raises:
+        DamagedDocument: it is none, or cannot be read.
+    """
     archive = Archive(source, "XLSX")
     main = "xl/workbook.xml"
     root = archive.xml(main)
@@ -63,15 +85,12 @@ def workbook(source: Source) -> Iterator[Page]:
     formats = _formats(archive, related)
     properties = root.find(f"{_S}workbookPr")
     since_1904 = properties is not None and properties.get("date1904") in ("1", "true")
-    number = 0
     for sheet in root.iter(f"{_S}sheet"):
         kind, member = related.get(sheet.get(f"{_R}id", ""), ("", ""))
         if kind != "worksheet" or member not in archive:
             continue
         rows = _filled(_rows(archive, member, _Cells(strings, formats, since_1904)), _merged(archive, member))
-        for page in _pages(sheet.get("name", ""), number, rows):
-            number = page.number
-            yield page
+        yield sheet.get("name", ""), rows
 
 
 def _pages(sheet: str, before: int, rows: Iterable[Row]) -> Iterator[Page]:

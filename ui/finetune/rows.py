@@ -8,12 +8,15 @@ from typing import Any
 
 import streamlit as st
 
+from llm.errors import ModelError
 from llm.finetune.data import Dataset, Row, hold_out, load_set, remove_set, save_set
+from llm.finetune.files import TYPES, read_file
 from llm.messages import Message, assistant, user
 from ui.finetune.state import SET, open_set, sets
-from ui.shared.i18n import t
+from ui.shared.i18n import explain, t
 from ui.shared.state import owner
 
+SHOWN_PROBLEMS = 10
 SHOWN_ROWS = 1000
 """So many rows can be edited in the browser; a larger set is looked at, and edited as a file."""
 _TIMES = "finetune.editor_times"
@@ -46,33 +49,24 @@ def _choose() -> Dataset | None:
 
 def _new_set() -> None:
     name = st.text_input(t("finetune.set_name"), key="new_set_name", max_chars=80)
-    file = st.file_uploader(t("finetune.file"), type=["jsonl", "json"], key="new_set_file", max_upload_size=64)
-    if st.button(t("finetune.make_set"), type="primary", key="make_set", disabled=not (name.strip() or file)):
-        rows, bad = _rows_of(file.getvalue()) if file else ([Row.of("", "")], [])
-        if bad:
-            st.error(t("finetune.bad_lines", lines=", ".join(map(str, bad[:10]))), icon=":material/error:")
-        if rows:
-            source = file.name if file else ""
-            saved = save_set(name.strip() or source, rows, owner=owner(), source=source)
-            st.session_state[SET] = saved.id
-            if not bad:
-                st.rerun()
-
-
-def _rows_of(data: bytes) -> tuple[list[Row], list[int]]:
-    """Rows of lines of JSON in OpenAI's layout, and the numbers of lines that are none."""
-    rows, bad = [], []
-    for number, line in enumerate(data.decode("utf-8-sig", errors="replace").splitlines(), start=1):
-        if not line.strip():
-            continue
-        try:
-            row = Row.from_dict(json.loads(line), number)
-            if not row.messages and not row.text:
-                raise ValueError("nothing to learn")
-            rows.append(row)
-        except (ValueError, TypeError, AttributeError, KeyError):
-            bad.append(number)
-    return rows, bad
+    file = st.file_uploader(t("finetune.file"), type=list(TYPES), key="new_set_file", max_upload_size=64)
+    if not st.button(t("finetune.make_set"), type="primary", key="make_set", disabled=not (name.strip() or file)):
+        return
+    try:
+        rows, problems = read_file(file.name, file.getvalue()) if file else ([Row.of("", "")], [])
+    except ModelError as error:
+        st.error(explain(error), icon=":material/error:")
+        return
+    if problems:
+        lines = ", ".join(f"{p.number} ({t(f'finetune.problem_{p.code}')})" for p in problems[:SHOWN_PROBLEMS])
+        st.warning(t("finetune.bad_lines", count=len(problems), lines=lines), icon=":material/warning:")
+    if not rows:
+        st.error(t("finetune.no_rows"), icon=":material/error:")
+        return
+    source = file.name if file else ""
+    st.session_state[SET] = save_set(name.strip() or source, rows, owner=owner(), source=source).id
+    if not problems:
+        st.rerun()
 
 
 def _facts(data: Dataset) -> None:
