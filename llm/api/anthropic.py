@@ -258,6 +258,9 @@ def _messages(turn: Turn) -> list[dict[str, Any]]:
                 thinking += block.thinking
             case ImageBlock():
                 content.append(_picture(block))
+            case DocumentBlock() if block.source.type == "base64":
+                name = block.title or "document." + block.source.media_type.rpartition("/")[2]
+                content.append({"type": "file", "file": {"filename": name, "file_data": block.source.data}})
             case TextBlock() | DocumentBlock():
                 content.append({"type": "text", "text": _words(block)})
     if content or calls or not results:
@@ -272,7 +275,7 @@ def _words(block: TextBlock | ImageBlock | DocumentBlock) -> str:
             return block.text
         case DocumentBlock():
             if block.source.type != "text":
-                raise InvalidRequest(detail="documents are taken as plain text", param="messages")
+                raise InvalidRequest(detail="documents are taken as text or base64", param="messages")
             return f"{block.title}\n{block.source.data}" if block.title else block.source.data
     return ""
 

@@ -10,10 +10,29 @@ from urllib.parse import unquote, unquote_to_bytes
 
 from pydantic import ValidationError
 
-from llm.api.schemas import AudioContent, ChatMessage, ChatRequest, ImageContent, NamedTool, Sampled, TextContent
+from llm.api.schemas import (
+    AudioContent,
+    ChatMessage,
+    ChatRequest,
+    FileContent,
+    ImageContent,
+    NamedTool,
+    Sampled,
+    TextContent,
+)
 from llm.catalogue.entry import ModelEntry
 from llm.errors import InvalidRequest
-from llm.messages import AudioPart, ImagePart, Message, Part, TextPart, ThinkingPart, ToolCallPart, ToolResultPart
+from llm.messages import (
+    AudioPart,
+    DocumentPart,
+    ImagePart,
+    Message,
+    Part,
+    TextPart,
+    ThinkingPart,
+    ToolCallPart,
+    ToolResultPart,
+)
 from llm.settings import CONTROLS, GenerationSettings
 
 _LIMITS = {control.name: control for control in CONTROLS}
@@ -73,9 +92,19 @@ def _parts(message: ChatMessage, place: str) -> list[Part]:
             case AudioContent():
                 audio = content.input_audio
                 parts.append(AudioPart(_decoded(audio.data, f"{where}.input_audio"), f"audio/{audio.format}"))
+            case FileContent():
+                parts.append(_file(content.file.filename, content.file.file_data, f"{where}.file.file_data"))
             case _:
                 parts.append(TextPart(content.refusal))
     return parts
+
+
+def _file(name: str, data: str, place: str) -> DocumentPart:
+    """A file's words. Raises InvalidRequest, and DocumentUnreadable with the reason."""
+    from llm.documents.attachment import attachment_of
+
+    encoded = data.partition(",")[2] if _is_data(data) else data
+    return attachment_of(name, _decoded("".join(encoded.split()), place))
 
 
 def has_pictures(given: Sequence[ChatMessage]) -> bool:

@@ -157,6 +157,10 @@ def _content(content: str | list[Content] | None) -> str | list[dict[str, Any]]:
             if not part.image_url:
                 raise InvalidRequest(detail="a picture needs its image_url", param="input")
             parts.append({"type": "image_url", "image_url": {"url": part.image_url}})
+        elif part.type == "input_file":
+            if not part.file_data:
+                raise InvalidRequest(detail="a file needs its file_data", param="input")
+            parts.append({"type": "file", "file": {"filename": part.filename, "file_data": part.file_data}})
         else:
             parts.append({"type": "text", "text": part.text or part.refusal})
     return parts

@@ -10,10 +10,12 @@ from llm.api.schemas import MAX_MESSAGES, Body, Loose
 
 
 class Content(Loose):
-    type: Literal["input_text", "output_text", "input_image", "refusal", "reasoning_text", "summary_text"]
+    type: Literal["input_text", "output_text", "input_image", "input_file", "refusal", "reasoning_text", "summary_text"]
     text: str = ""
     refusal: str = ""
     image_url: str | None = None
+    filename: str = "file"
+    file_data: str | None = None
 
 
 class Item(Loose):

@@ -81,12 +81,26 @@ class AudioContent(Loose):
     input_audio: InputAudio
 
 
+class FileData(Loose):
+    """A file with the request: its bytes as base64 or as a data URL."""
+
+    filename: str = "file"
+    file_data: str
+
+
+class FileContent(Loose):
+    type: Literal["file"]
+    file: FileData
+
+
 class RefusalContent(Loose):
     type: Literal["refusal"]
     refusal: str
 
 
-Content = Annotated[TextContent | ImageContent | AudioContent | RefusalContent, Field(discriminator="type")]
+Content = Annotated[
+    TextContent | ImageContent | AudioContent | FileContent | RefusalContent, Field(discriminator="type")
+]
 
 
 class CalledFunction(Loose):

@@ -10,6 +10,7 @@ from PIL import Image
 
 from llm.documents.document import Document
 from llm.documents.errors import DamagedDocument, EncryptedDocument
+from llm.documents.pictures import page_picture
 from llm.documents.reading import read_document
 from tests.documents.pdf_maker import Sheet, pdf
 
@@ -136,6 +137,16 @@ def test_pages_without_readable_text_are_read_from_their_pictures_which_is_said(
     for page in (document.pages[1], lied.pages[0]):
         assert "校园菜园收成报告" in page.text and "番茄大丰收" in page.text
     assert all(block.box and block.box[2] <= 595 and block.box[3] <= 842 for block in lied.pages[0].blocks)
+
+
+def test_the_picture_of_a_page_shows_its_ruled_table_where_the_boxes_are(tmp_path: Path):
+    file = tmp_path / "a.pdf"
+    file.write_bytes(pdf([Sheet(), Sheet([(60, 60, 11, "表")], ruled([100.0, 200.0, 300.0], [200.0, 240.0, 280.0]))]))
+    image = Image.open(io.BytesIO(page_picture(file, "a.pdf", 2, width=595))).convert("L")
+    assert image.size == (595, 842)
+    assert image.getpixel((150, 240)) < 200 and image.getpixel((150, 220)) == 255
+    with pytest.raises(DamagedDocument):
+        page_picture(file, "a.pdf", 3)
 
 
 @pytest.mark.parametrize("data", [b"%PDF-1.7\nnothing", pdf([Sheet([(60, 60, 11, "完整")])])[:300]])
