@@ -19,6 +19,7 @@ from llm.api import (
     monitor,
     ollama,
     responses,
+    tasks,
 )
 from llm.api.guard import Guard
 from llm.api.metrics import Metrics
@@ -48,7 +49,7 @@ def create_api(address: str | None = None) -> FastAPI:
     )
     api.state.gate = Gate(settings.parallel + settings.queue_limit)
     api.state.metrics = Metrics(api.state.gate)
-    for group in (models, chat, completions, responses, embeddings, audio, anthropic, ollama, monitor, docs):
+    for group in (models, chat, completions, responses, embeddings, audio, anthropic, ollama, monitor, docs, tasks):
         api.include_router(group.router())
     api.add_exception_handler(ModelError, errors.on_model_error)
     api.add_exception_handler(RequestValidationError, errors.on_invalid)

@@ -167,6 +167,35 @@ def transcribe(
 
 
 @app.command()
+def task(
+    name: Annotated[
+        str, typer.Argument(help="A hub's tag or the tutorials' name: ner, sentiment-analysis, translation ...")
+    ],
+    inputs: Annotated[list[str], typer.Argument(help="Texts (@file reads one), or files; a question and a text.")],
+    model: Model = "",
+    options: Annotated[list[str], typer.Option("--set", help="name=value of the job's own, such as top_k=3.")] = [],  # noqa: B006
+    as_json: AsJson = False,
+) -> int:
+    """Does one job: labels, entities, answers, gaps, summaries, translations, pictures, sound.
+
+    Example: [bold]python -m llm task ner "Anna lives in Rome." --json[/bold]
+    """
+    from llm.cli import tasks as terminal_tasks
+    from llm.tasks.registry import spec_of
+
+    answers, failed = terminal_tasks.run_all(spec_of(name), inputs, model, terminal_tasks.options_of(options))
+    if as_json:
+        typer.echo(json.dumps(answers[0] if len(answers) == 1 else answers, ensure_ascii=False))
+    else:
+        for number, answer in enumerate(answers):
+            if len(answers) > 1:
+                notes.print(escape(inputs[number][:60]))
+            for row in answer or ():
+                typer.echo("\n".join(map(terminal_tasks.line_of, row if isinstance(row, list) else [row])))
+    return EXIT_FAILED if failed else 0
+
+
+@app.command()
 def serve(
     host: Annotated[str, typer.Option(help="Address to listen on; other machines then need a key.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8502,

@@ -36,7 +36,7 @@ class TaskSpec:
 
     task: the hubs' tag. old_name: what the tutorials call it. inputs: what it works on, in order. controls: what people
     can turn of its run. gone: `pipeline()` of transformers 5 has it no more. run: for texts, how a loaded head does it;
-    None for pictures and sound (`llm.tasks.media`).
+    None for pictures and sound (`llm.tasks.media`). text_key: what the pipelines called a text that was written.
     """
 
     task: Task
@@ -45,6 +45,7 @@ class TaskSpec:
     controls: tuple[Control, ...] = ()
     gone: bool = False
     run: Runner | None = None
+    text_key: str = ""
 
 
 def spec_of(name: str) -> TaskSpec:
@@ -160,6 +161,7 @@ TASKS: Mapping[str, TaskSpec] = {
             ),
             gone=True,
             run=_summarize,
+            text_key="summary_text",
         ),
         TaskSpec(
             "translation",
@@ -168,6 +170,7 @@ TASKS: Mapping[str, TaskSpec] = {
             (Control("source", "text", ""), Control("target", "text", ""), _BEAMS),
             gone=True,
             run=_translate,
+            text_key="translation_text",
         ),
         TaskSpec("image-classification", "image-classification", ("picture",)),
         TaskSpec("object-detection", "object-detection", ("picture",)),

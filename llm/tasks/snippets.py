@@ -8,7 +8,7 @@ from pprint import pformat
 from typing import Any
 
 from llm.tasks.registry import TASKS, TaskSpec
-from llm.tasks.text_outputs import Entities, Fillings, Rewritten, TextRun, tag_of
+from llm.tasks.text_outputs import Entities, Fillings, FoundAnswers, Rewritten, TextClasses, TextRun, tag_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ def _pipeline(spec: TaskSpec, run: TextRun, inputs: Sequence[str], folder: str) 
         return ""
     arguments: Mapping[str, Any] = {}
     text = inputs[0]
-    if spec.task == "text-classification":
+    if isinstance(run.output, TextClasses):
         arguments = {"top_k": None}
     elif isinstance(run.output, Entities):
         letters = {tag_of(token.label)[0] for token in run.output.tokens if token.label != "O"}
@@ -85,7 +85,7 @@ def _pipeline(spec: TaskSpec, run: TextRun, inputs: Sequence[str], folder: str) 
 
 
 def _plain(spec: TaskSpec, run: TextRun, inputs: Sequence[str], folder: str) -> str:
-    if spec.task == "question-answering":
+    if isinstance(run.output, FoundAnswers):
         return _QUESTION.format(folder=folder, question=_literal(inputs[0]), text=_literal(inputs[1]))
     if isinstance(run.output, Rewritten) and len(run.output.parts) == 1:
         given = "".join(f", {name}={value!r}" for name, value in run.output.arguments.items())
