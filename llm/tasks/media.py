@@ -11,9 +11,10 @@ import numpy as np
 
 from llm.cancel import Cancel
 from llm.catalogue.entry import ModelEntry, Task
+from llm.engines.heads import HeadModel
 from llm.errors import UnsupportedModel
 from llm.runtime import handles
-from llm.tasks import networks, sound_heads
+from llm.tasks import image_heads, networks, sound_heads
 from llm.tasks.image_heads import Part
 from llm.tasks.pictures import PictureSource, middle, read_picture
 from llm.tasks.sound_heads import TimeLine
@@ -80,10 +81,10 @@ def run_picture(source: PictureSource, model: str | ModelEntry, name: str = "") 
     clock.lap("prepare")
     handle = handles.task_model(model)
     clock.lap("load")
-    job = _NETWORKS.get(handle.entry.family)
-    if job is None:
-        raise UnsupportedModel(path=handle.entry.name, detail="nothing here reads its outputs")
     with handle.in_use() as network:
+        job = _HEADS.get(handle.entry.task) if isinstance(network, HeadModel) else _NETWORKS.get(handle.entry.family)
+        if job is None:
+            raise UnsupportedModel(path=handle.entry.name, detail="nothing here reads its outputs")
         output = job.answer(network, image)
     clock.lap("model")
     return MediaRun(output, image, job.saw(image), clock.seconds)
@@ -100,7 +101,11 @@ def run_sound(
     handle = handles.task_model(model)
     clock.lap("load")
     with handle.in_use() as network:
-        output = sound_heads.when_somebody_speaks(network, source, name, cancel)
+        if isinstance(network, HeadModel):
+            with network.lock:
+                output = sound_heads.listen(network.model, network.reader, source, name, cancel)
+        else:
+            output = sound_heads.when_somebody_speaks(network, source, name, cancel)
     clock.lap("model")
     return MediaRun(output, seconds=clock.seconds)
 
@@ -157,5 +162,31 @@ _NETWORKS: Mapping[str, _Network] = {
     "picodet-cdla": _Network(_boxes, _squeezed(608, 800)),
     "u2netp": _Network(_foreground, _squeezed(320, 320)),
 }
+
+
+def _head_classes(head: HeadModel, image: Any) -> Classified:
+    with head.lock:
+        labels, scores = image_heads.classify(head.model, head.reader, image)
+    meaning: Meaning = "sigmoid" if image_heads.is_independent(head.config, len(labels)) else "softmax"
+    return classified(labels, scores, meaning)
+
+
+def _head_boxes(head: HeadModel, image: Any) -> Boxes:
+    with head.lock:
+        labels, scores, boxes = image_heads.detect(head.model, head.reader, image)
+    return Boxes(tuple(labels), tuple(float(score) for score in scores), boxes)
+
+
+def _head_masks(head: HeadModel, image: Any) -> Masks:
+    with head.lock:
+        return Masks(tuple(image_heads.segment(head.model, head.reader, image)))
+
+
+_HEADS: Mapping[Task, _Network] = {
+    "image-classification": _Network(_head_classes, lambda image: None),
+    "object-detection": _Network(_head_boxes, lambda image: None),
+    "image-segmentation": _Network(_head_masks, lambda image: None),
+}
+"""Checkpoints of transformers, by what their head does."""
 PICTURE_TASKS: tuple[Task, ...] = ("image-classification", "object-detection", "image-segmentation")
 SOUND_TASKS: tuple[Task, ...] = ("audio-classification",)
