@@ -26,6 +26,8 @@ from ui.tasks.text_answers import show_text
 
 _HEIGHTS = {"text": 140, "question": 68}
 _SHOWN_PIECES = 2000
+SMALL_CHAT_PARAMETERS = 500_000_000
+"""Chat models below are warned of: one of 135 million was no better than guessing in Chinese (docs/benchmarks.md)."""
 
 
 def text_form(task: Task, entry: ModelEntry | None) -> None:
@@ -33,6 +35,8 @@ def text_form(task: Task, entry: ModelEntry | None) -> None:
     spec = spec_of(task)
     if entry is not None and entry.converses:
         st.info(t("tasks.chat_note"), icon=":material/forum:")
+        if 0 < entry.parameters < SMALL_CHAT_PARAMETERS:
+            st.warning(t("tasks.chat_small"), icon=":material/warning:")
     inputs = _inputs(spec)
     options = draw_controls(controls_of(spec, entry), {}, "tasks.option_", f"{task}_{entry.id}") if entry else {}
     ready = entry is not None and all(text.strip() for text in inputs)
