@@ -17,6 +17,7 @@ from starlette.responses import Response
 
 from llm.api import conversion, errors
 from llm.api.answers import Wire, named_line, streamed, whole
+from llm.api.bodies import BoundedRoute
 from llm.api.chat import answer_events
 from llm.api.models import entry_of
 from llm.api.schemas import MAX_MESSAGES, Body, ChatRequest, Loose
@@ -162,7 +163,7 @@ class MessagesRequest(CountRequest):
 
 
 def router() -> APIRouter:
-    group = APIRouter(prefix="/v1", tags=["anthropic"])
+    group = APIRouter(prefix="/v1", tags=["anthropic"], route_class=BoundedRoute)
 
     @group.post("/messages", response_model=None)
     async def messages(body: MessagesRequest, request: Request) -> dict[str, Any] | Response:

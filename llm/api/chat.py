@@ -13,6 +13,7 @@ from starlette.responses import Response
 
 from llm.api import conversion
 from llm.api.answers import Answer, Heading, finish_reason, streamed, usage_of, watched, whole
+from llm.api.bodies import BoundedRoute
 from llm.api.json_schema import CheckedSchema, checked
 from llm.api.models import entry_of
 from llm.api.schemas import ChatRequest
@@ -26,7 +27,7 @@ from llm.runtime.protocols import ChatModel
 
 
 def router() -> APIRouter:
-    group = APIRouter(prefix="/v1", tags=["chat"])
+    group = APIRouter(prefix="/v1", tags=["chat"], route_class=BoundedRoute)
 
     @group.post("/chat/completions", response_model=None)
     async def chat(body: ChatRequest, request: Request) -> dict[str, Any] | Response:

@@ -11,6 +11,7 @@ from starlette.responses import Response
 
 from llm.api import conversion
 from llm.api.answers import Heading, finish_reason, streamed, usage_of, watched, whole
+from llm.api.bodies import BoundedRoute
 from llm.api.models import entry_of
 from llm.api.schemas import CompletionRequest
 from llm.api.work import Work, result
@@ -24,7 +25,7 @@ DEFAULT_TOKENS = 16
 
 
 def router() -> APIRouter:
-    group = APIRouter(prefix="/v1", tags=["completions"])
+    group = APIRouter(prefix="/v1", tags=["completions"], route_class=BoundedRoute)
 
     @group.post("/completions", response_model=None)
     async def completions(body: CompletionRequest, request: Request) -> dict[str, Any] | Response:

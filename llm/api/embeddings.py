@@ -8,6 +8,7 @@ from typing import Any
 
 from fastapi import APIRouter, Request
 
+from llm.api.bodies import BoundedRoute
 from llm.api.models import entry_of
 from llm.api.schemas import EmbeddingRequest
 from llm.api.work import result
@@ -17,7 +18,7 @@ from llm.runtime import handles
 
 
 def router() -> APIRouter:
-    group = APIRouter(prefix="/v1", tags=["embeddings"])
+    group = APIRouter(prefix="/v1", tags=["embeddings"], route_class=BoundedRoute)
 
     @group.post("/embeddings")
     async def embeddings(body: EmbeddingRequest, request: Request) -> dict[str, Any]:

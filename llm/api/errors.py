@@ -82,7 +82,11 @@ async def on_model_error(request: Request, error: Exception) -> JSONResponse:
 
 
 async def on_crash(request: Request, error: Exception) -> JSONResponse:
-    return answer_to(error, request.url.path)
+    answer = answer_to(error, request.url.path)
+    answer.headers["connection"] = (
+        "close"  # the server ends it after raising, and a client's next request would be lost
+    )
+    return answer
 
 
 async def on_invalid(request: Request, error: Exception) -> JSONResponse:

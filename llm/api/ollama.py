@@ -19,6 +19,7 @@ from starlette.responses import Response
 
 from llm.api import errors
 from llm.api.answers import Wire, json_line, streamed, watched, whole
+from llm.api.bodies import BoundedRoute
 from llm.api.chat import answer_events
 from llm.api.models import entry_of
 from llm.api.ollama_schemas import Asked, ChatAsked, EmbedAsked, GenerateAsked, Named, Turn
@@ -38,7 +39,7 @@ PROTOCOL = "0.12.6"
 
 
 def router() -> APIRouter:
-    group = APIRouter(prefix="/api", tags=["ollama"])
+    group = APIRouter(prefix="/api", tags=["ollama"], route_class=BoundedRoute)
 
     @group.post("/chat", response_model=None)
     async def chat(body: ChatAsked, request: Request) -> dict[str, Any] | Response:

@@ -18,6 +18,7 @@ from starlette.responses import Response
 
 from llm.api import conversion, errors
 from llm.api.answers import Wire, named_line, streamed
+from llm.api.bodies import BoundedRoute
 from llm.api.chat import answer_events
 from llm.api.kept_responses import KeptResponses, caller_of
 from llm.api.responses_schemas import Content, Item, ResponsesRequest
@@ -30,7 +31,7 @@ from llm.messages import ToolCallPart
 
 
 def router() -> APIRouter:
-    group = APIRouter(prefix="/v1/responses", tags=["responses"])
+    group = APIRouter(prefix="/v1/responses", tags=["responses"], route_class=BoundedRoute)
     kept = KeptResponses()
 
     @group.post("", response_model=None)

@@ -209,7 +209,9 @@ def serve(
     from llm.access.addresses import is_loopback
     from llm.access.api_keys import Keys
     from llm.api.app import create_api
+    from llm.api.connections import bound_connections
 
+    bound_connections()
     server = uvicorn.Server(uvicorn.Config(create_api(host), host=host, port=port, access_log=False, log_level="info"))
     try:
         listening = server.config.bind_socket()

@@ -31,6 +31,9 @@ from llm.settings import GenerationSettings
 
 SMALLEST_ANSWER_TOKENS = 64
 """A message that leaves less room than this for an answer is refused."""
+LONGEST_TOKEN = 64
+"""Characters that no run of real text has in each of its tokens; English has 4 to 5."""
+SMALL_TEXT = 64 << 10
 TEMPLATE_TOKENS = 16
 """More than templates put around one message. Where it is too many, another turn is left out in the next round."""
 
@@ -81,6 +84,8 @@ class EngineChatModel:
         settings = settings or GenerationSettings()
         conversation = messages_of(messages)
         self._check(conversation)
+        staying = [*conversation[-1:], *(each for each in conversation[:-1] if keep_all or each.role == "system")]
+        self._check_bytes(sum(len(each.text) for each in staying))
         # A schema holds from the first token on, which leaves no room for thinking.
         thinking = False if settings.json_schema is not None else settings.thinking
         options = RenderOptions(tuple(tools or ()), thinking)
@@ -142,6 +147,17 @@ class EngineChatModel:
                 over_tokens=over, prompt_tokens=len(prompt.ids), context_tokens=self.engine.context_tokens
             )
 
+    def _check_bytes(self, characters: int) -> None:
+        """Refuses text that cannot fit before it is tokenised, which for megabytes takes minutes and gigabytes.
+
+        Raises:
+            MessageTooLong: it would not fit if every token were as long as tokens ever are. Its tokens are estimated.
+        """
+        context = self.engine.context_tokens
+        if characters > context * LONGEST_TOKEN + SMALL_TEXT:
+            tokens = characters // 4
+            raise MessageTooLong(over_tokens=tokens - context, prompt_tokens=tokens, context_tokens=context)
+
     def stream(
         self,
         messages: Sequence[MessageLike],
@@ -182,6 +198,7 @@ class EngineChatModel:
         """
         with self.use, explaining_memory(self.entry, self.plan, self.memory):
             clock = _Clock(time.perf_counter())
+            self._check_bytes(len(prompt) if isinstance(prompt, str) else len(prompt) * LONGEST_TOKEN)
             ready = self._raw(prompt)
             self._check_room(ready, 1)
             yield from self._answer(ready, settings, Cancel(cancel), AnswerSplitter(None, settings.stop, False), clock)
@@ -239,6 +256,8 @@ class EngineChatModel:
         if not self.can_embed:
             accepted = ", ".join(sorted(self.entry.abilities))
             raise UnsupportedContent(model=self.entry.name, content="texts for embedding", accepted=accepted)
+        for given in inputs:
+            self._check_bytes(len(given) if isinstance(given, str) else len(given) * LONGEST_TOKEN)
         with self.use, explaining_memory(self.entry, self.plan, self.memory):
             return self.engine.embed(inputs, cancel or Cancel())
 

@@ -9,6 +9,7 @@ from starlette.middleware import Middleware
 from starlette.routing import BaseRoute
 
 import llm.api
+from llm.api.connections import bound_connections
 from ui.app.front_door import FrontDoor
 
 
@@ -20,6 +21,7 @@ def routes() -> list[BaseRoute]:
 def middleware() -> list[Middleware]:
     """What every request passes first. The port is told to the checks of this process, which do not know Streamlit."""
     os.environ["STREAMLIT_SERVER_PORT"] = str(st.get_option("server.port"))
+    bound_connections()
     return [Middleware(FrontDoor, address=_address())]
 
 
