@@ -15,6 +15,7 @@ from llm.store import Conversation, StoredMessage
 from ui.chat.conversation_list import conversation_list, conversation_menu, current_conversation, open_conversation
 from ui.chat.documents import Asked, attached_documents, read_files
 from ui.chat.system_prompt import system_prompt_editor
+from ui.chat.training_row import training_row
 from ui.chat.view import Actions, path_and_answer, show_path, stop_button, watch
 from ui.shared import state
 from ui.shared.i18n import t
@@ -163,7 +164,11 @@ def _actions(conversation: Conversation | None, entry: ModelEntry | None) -> Act
             question = kept().add(conversation.id, Message("user", parts), stored.parent_id)
             answers().begin(kept(), conversation.id, question, _request(conversation, entry))
 
-    return Actions(regenerate, edit)
+    def below(stored: StoredMessage) -> None:
+        if conversation:
+            training_row(conversation.id, stored)
+
+    return Actions(regenerate, edit, below)
 
 
 def _welcome(entry: ModelEntry | None) -> None:

@@ -86,7 +86,8 @@ def test_every_setting_that_is_shown_reaches_the_engine(chat, scripted):
         "seed": 42,
         "stop": "x\ny",
     }
-    assert set(wanted) == {control.name for control in CONTROLS}
+    # An adapter's strength is shown with an adapter only; tests/finetune/test_adapters.py sees it reach the engine.
+    assert set(wanted) == {control.name for control in CONTROLS} - {"strength"}
     for name, value in wanted.items():
         widgets = [*chat.slider, *chat.number_input, *chat.text_area]
         next(w for w in widgets if (w.key or "").startswith("setting_") and w.key.endswith(f"_{name}")).set_value(value)
@@ -348,3 +349,16 @@ def test_a_change_of_the_language_begins_no_second_download(data_folder, monkeyp
         monkeypatch.setattr(starter, "language", lambda language=language: language)
         assert not open_page("chat").exception
     assert started == [STARTER]
+
+
+def test_a_corrected_answer_becomes_a_row_to_learn_from(chat, scripted):
+    from llm.finetune.data import all_sets, load_set
+
+    ask(chat, "Who is the mayor?")
+    said = next(w for w in chat.text_area if (w.key or "").startswith("row_text_"))
+    wrong = said.value
+    said.set_value("Ada.").run()
+    next(b for b in chat.button if (b.key or "").startswith("row_keep_")).click().run()
+    (found,) = all_sets("local")
+    (row,) = load_set(found.id, owner="local").rows
+    assert (row.prompt, row.response, row.rejected) == ("Who is the mayor?", "Ada.", wrong)

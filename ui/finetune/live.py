@@ -19,7 +19,9 @@ from ui.shared.units import readable_seconds
 SMOOTHING = 0.9
 SHOWN_POINTS = 2000
 """More points than this are thinned out evenly: a browser cannot show them."""
-_LIGHTS: dict[Light, str] = {"unknown": "⚪", "learning": "🟢", "watch": "🟡", "overfit": "🔴"}
+_LIGHTS: dict[Light, str] = {"unknown": "gray", "learning": "green", "watch": "orange", "overfit": "red"}
+FORGOT = 1.5
+"""From so many times the first loss on other topics on, forgetting is told."""
 _JOB_SEEN = "finetune.job_seen"
 
 
@@ -101,7 +103,10 @@ def _figures(job: JobRecord | None, events: Sequence[Event]) -> None:
 
 def _light(events: Sequence[Event]) -> None:
     seen = light(list(events))
-    st.markdown(f"{_LIGHTS[seen]} {t(f'finetune.light_{seen}')}")
+    st.markdown(f":{_LIGHTS[seen]}[:material/circle:] {t(f'finetune.light_{seen}')}")
+    others = [look["canary_loss"] for look in _of(events, "look") if look.get("canary_loss")]
+    if len(others) > 1 and others[-1] > FORGOT * others[0]:
+        st.markdown(f":orange[:material/circle:] {t('finetune.forgets')}")
 
 
 def _losses(events: Sequence[Event]) -> None:

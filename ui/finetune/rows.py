@@ -94,8 +94,8 @@ def _table(data: Dataset) -> None:
         hide_index=True,
         column_order=("question", "answer", "held_out"),
         column_config={
-            "question": st.column_config.TextColumn(t("finetune.question"), width="large"),
-            "answer": st.column_config.TextColumn(t("finetune.answer"), width="large"),
+            "question": st.column_config.TextColumn(t("finetune.question"), width="medium"),
+            "answer": st.column_config.TextColumn(t("finetune.answer"), width="medium"),
             "held_out": st.column_config.CheckboxColumn(t("finetune.held_out"), help=t("finetune.held_out_help")),
         },
         key=f"rows_{data.id}_{data.version}_{times}",
