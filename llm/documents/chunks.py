@@ -128,7 +128,7 @@ class _Packing:
         """The last sentences of the chunk at hand that the next one repeats."""
         room = min(self.overlap, self.size // 2 - piece.tokens)
         at = len(self.held)
-        while at > 1 and self.held[at - 1].kind == "text" and self.held[at - 1].tokens <= room:
+        while at > 1 and 0 < room >= self.held[at - 1].tokens and self.held[at - 1].kind == "text":
             at -= 1
             room -= self.held[at].tokens
         return self.held[at:]

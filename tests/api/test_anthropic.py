@@ -92,7 +92,7 @@ def test_errors_are_told_as_its_client_reads_them(claude, model, served):
     assert missing.value.body["error"]["type"] == "not_found_error"
     with pytest.raises(anthropic.BadRequestError):
         claude.messages.create(model=model, max_tokens=1, messages=[{"role": "user", "content": "hello " * 20_000}])
-    with pytest.raises(anthropic.BadRequestError, match="documents are taken as plain text"):
+    with pytest.raises(anthropic.BadRequestError, match="is no PDF file"):
         document = {"type": "document", "source": {"type": "base64", "media_type": "application/pdf", "data": "aGk="}}
         claude.messages.create(model=model, max_tokens=1, messages=[{"role": "user", "content": [document]}])
     answer = httpx.post(f"{served.url}/v1/messages", json={"model": model, "messages": HELLO}, timeout=PATIENCE_S)
