@@ -273,6 +273,7 @@ class EmbeddingRequest(Body):
         | Annotated[list[Annotated[int, Field(ge=0, lt=2**31)]], Field(min_length=1)]
         | Annotated[list[list[Annotated[int, Field(ge=0, lt=2**31)]]], Field(min_length=1, max_length=2048)]
     )
+    input_type: Literal["query", "passage", "none"] = "query"
     encoding_format: Literal["float", "base64"] = "float"
     dimensions: int | None = Field(None, ge=1)
     user: str | None = None

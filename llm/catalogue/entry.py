@@ -75,6 +75,8 @@ class Source:
     sha256: Mapping[str, str] = field(default_factory=dict)
     package_bytes: tuple[int, ...] = ()
     gated: bool = False
+    repack: str = ""
+    """How what arrived becomes the entry's `file`; a name of `llm.sources.repacking`. Empty is as it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +133,12 @@ class ModelEntry:
     """For a .gguf that sees: the file of its vision tower, a path or a name beside it; empty finds it there."""
     adapter: Path | None = None
     """For a model with an adapter (`<model>@<name>`): the adapter's folder; everything else is the model's own."""
+    query_prefix: str = ""
+    """For an embedder: what it was trained to see before a question ..."""
+    passage_prefix: str = ""
+    """... and before a passage."""
+    normal_form: Literal["", "NFKC"] = ""
+    """For an embedder: the Unicode normal form that its texts are brought into."""
     own: bool = False
     """Whether the user added it, rather than the catalogue that comes along."""
 

@@ -19,7 +19,7 @@ from llm.plan import DeviceKind, Precision
 from llm.planning import estimates
 from llm.planning.estimates import MemoryEstimate, Subject
 
-Serves: TypeAlias = Literal["chat", "speech", "captions", "task"]
+Serves: TypeAlias = Literal["chat", "speech", "captions", "task", "vectors"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +65,8 @@ def engine_of(entry: ModelEntry) -> EngineSpec:
     """The engine that runs a model. CLIP's towers and heads of one job have their own, whatever reads their weights."""
     if entry.ranks_captions:
         return ENGINES["clip"]
+    if entry.embeds_only and entry.is_gguf:
+        return ENGINES["vectors"]
     return ENGINES["heads" if entry.does_one_job and entry.engine == "transformers" else entry.engine]
 
 
@@ -143,6 +145,14 @@ ENGINES: Mapping[str, EngineSpec] = {
             device=lambda machine: "cuda" if machine.gpus and torch_build().cuda else "cpu",
             precisions=lambda entry, machine: ("float32",),
             check=check_checkpoint,
+            has_context=False,
+        ),
+        EngineSpec(
+            "vectors",
+            "llm.engines.llamacpp.embeddings",
+            serves="vectors",
+            estimate=estimates.network,
+            check=check_gguf,
             has_context=False,
         ),
         EngineSpec("openai", "llm.remote.chat", remote=True),

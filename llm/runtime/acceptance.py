@@ -22,7 +22,7 @@ def check_runs(entry: ModelEntry, path: Path | None = None) -> None:
         UnsupportedModel: it doesn't; running the checkpoint's own code is never tried.
         CorruptModel: config.json or the GGUF header cannot be read.
     """
-    if entry.embeds_only:
+    if entry.embeds_only and not entry.is_gguf and not entry.is_remote:
         raise UnsupportedModel(path=entry.name, detail="it only makes vectors of texts, which no engine here does yet")
     path = path or entry.path
     if path is None:

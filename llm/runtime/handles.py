@@ -28,6 +28,7 @@ from llm.planning.out_of_memory import out_of_memory
 from llm.runtime.acceptance import check_runs, with_sampling
 from llm.runtime.caption_model import ClipCaptionModel
 from llm.runtime.chat_model import EngineChatModel
+from llm.runtime.embedding_model import EmbeddingModel
 from llm.runtime.protocols import CaptionModel, ChatModel, Embedder, LoadedModel, Transcriber
 from llm.runtime.registry import HandleKey, Registry, process_registry
 from llm.runtime.speech_model import SpeechModel
@@ -218,6 +219,8 @@ def _shared(entry: ModelEntry, plan: LoadPlan, engine: Any) -> LoadedModel:
         return ClipCaptionModel(entry, plan, engine)
     if spec.serves == "speech":
         return SpeechModel(entry, engine)
+    if spec.serves == "vectors":
+        return EmbeddingModel(entry, plan, engine)
     if spec.serves == "task":
         return TaskModel(entry, plan, engine)
     return EngineChatModel(entry, getattr(engine, "plan", plan), engine)

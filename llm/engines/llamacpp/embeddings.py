@@ -8,10 +8,13 @@ from typing import Any
 
 from llm.cancel import Cancel
 from llm.catalogue import gguf
+from llm.catalogue.entry import ModelEntry
 from llm.config import config
+from llm.engine import MemoryUse
 from llm.engines.llamacpp.server import parameters
 from llm.errors import Cancelled, EmptyMessage, MessageTooLong, ModelError
 from llm.machine.hardware import hardware
+from llm.plan import LoadPlan, LoadProgress
 
 MAX_TOKENS = 2048
 _TOGETHER = 16
@@ -24,6 +27,18 @@ FEW_CORES = 2
 more of them than there are cores, and a chat model's answers then take three times as long (docs/benchmarks.md)."""
 
 
+def load(entry: ModelEntry, path: Path, plan: LoadPlan, progress: LoadProgress) -> Embedder:
+    """Weights that only embed.
+
+    Raises:
+        CorruptModel: the file is no GGUF. MissingPackage: xllamacpp is not installed. ModelError: llama.cpp refuses it.
+    """
+    progress("weights", 0, 1)
+    embedder = Embedder(path)
+    progress("weights", 1, 1)
+    return embedder
+
+
 class Embedder:
     """A llama.cpp server that only embeds. Vectors have length one.
 
@@ -33,6 +48,7 @@ class Embedder:
     def __init__(self, path: Path) -> None:
         header = gguf.read_header(path)
         pooled = f"{header.architecture}.pooling_type" in header.metadata
+        self._weight_bytes = header.tensor_bytes
         self.max_tokens = min(header.context_tokens or MAX_TOKENS, MAX_TOKENS)
         params, _ = parameters(path, header)
         import xllamacpp
@@ -46,7 +62,7 @@ class Embedder:
         if hardware().usable_cores <= FEW_CORES and not config().threads:
             params.cpuparams.n_threads = params.cpuparams_batch.n_threads = 1
         try:
-            self._server = xllamacpp.Server(params)
+            self._server: Any = xllamacpp.Server(params)
         except RuntimeError as error:
             raise ModelError(detail=str(error)) from error
 
@@ -70,6 +86,14 @@ class Embedder:
             vectors += [row["embedding"] for row in sorted(answer["data"], key=lambda row: row["index"])]
             tokens += answer["usage"]["prompt_tokens"]
         return vectors, tokens
+
+    def memory(self) -> MemoryUse:
+        """The weights, as they are stored."""
+        return MemoryUse({"cpu": self._weight_bytes})
+
+    def close(self) -> None:
+        """Frees the server once nobody embeds with it any more."""
+        self._server = None
 
     def _error(self, error: dict[str, Any]) -> ModelError:
         message = str(error.get("message", error))
