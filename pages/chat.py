@@ -17,6 +17,7 @@ from ui.chat.documents import Asked, attached_documents, read_files
 from ui.chat.system_prompt import system_prompt_editor
 from ui.chat.training_row import training_row
 from ui.chat.view import Actions, path_and_answer, show_path, stop_button, watch
+from ui.chat.waiting import waiting_questions
 from ui.shared import state
 from ui.shared.i18n import t
 from ui.shared.markdown import escaped
@@ -37,10 +38,11 @@ def page() -> None:
         read_files(lambda text, documents: _ask(conversation, entry, text, documents))
     if problem := st.session_state.pop(state.CHAT_PROBLEM, None):
         st.error(problem, icon=":material/error:")
+    if conversation is not None:
+        waiting_questions(conversation, _request(conversation, entry) if entry is not None else None)
     path, answer = path_and_answer(conversation)
     if answer is not None:
         stop_button(answer)
-    _queue(conversation, entry, answer is not None)
     if entry is not None:
         attached_documents()
         st.chat_input(
@@ -119,41 +121,13 @@ def _ask(conversation: Conversation | None, entry: ModelEntry, text: str, docume
         )
         open_conversation(conversation.id)
     parts: list[Part] = [*documents, TextPart(text)] if text.strip() else [*documents]
-    if answers().of(conversation.id) is not None:  # it would end the answer that is being written
-        st.session_state[state.CHAT_QUEUED] = (conversation.id, tuple(parts))
-        return
-    _send(conversation, entry, tuple(parts))
-
-
-def _send(conversation: Conversation, entry: ModelEntry, parts: tuple[Part, ...]) -> None:
-    question = kept().add(conversation.id, Message("user", parts))
-    answers().begin(kept(), conversation.id, question, _request(conversation, entry))
-
-
-def _queue(conversation: Conversation | None, entry: ModelEntry | None, answering: bool) -> None:
-    """The question that waits for the answer before it: said while it waits, sent when its turn has come."""
-    conversation_id, parts = st.session_state.get(state.CHAT_QUEUED, ("", ()))
-    if conversation is None or entry is None or conversation.id != conversation_id:
-        return
-    if not answering:
-        del st.session_state[state.CHAT_QUEUED]
-        _send(conversation, entry, parts)
-        st.rerun()
-    words = " ".join(part.text for part in parts if isinstance(part, TextPart))
-    with st.container(horizontal=True, vertical_alignment="center"):
-        st.caption(t("chat.queued", question=escaped(words[:80])))
-        st.button(t("chat.unqueue"), icon=":material/close:", type="tertiary", key="unqueue", on_click=_unqueue)
-
-
-def _unqueue() -> None:
-    """Callback: the waiting question is not to be asked."""
-    st.session_state.pop(state.CHAT_QUEUED, None)
+    answers().ask(kept(), conversation.id, Message("user", tuple(parts)), _request(conversation, entry))
 
 
 def _actions(conversation: Conversation | None, entry: ModelEntry | None) -> Actions:
     def regenerate(stored: StoredMessage) -> None:
         if conversation and entry and stored.parent_id is not None:
-            answers().begin(kept(), conversation.id, stored.parent_id, _request(conversation, entry))
+            answers().ask(kept(), conversation.id, None, _request(conversation, entry), stored.parent_id)
 
     def edit(stored: StoredMessage, text: str) -> None:
         documents = [part for part in stored.message.parts if isinstance(part, DocumentPart)]
@@ -161,8 +135,8 @@ def _actions(conversation: Conversation | None, entry: ModelEntry | None) -> Act
             st.session_state[state.CHAT_PROBLEM] = t("errors.empty_message")
         elif conversation and entry:
             parts: tuple[Part, ...] = (*documents, TextPart(text))
-            question = kept().add(conversation.id, Message("user", parts), stored.parent_id)
-            answers().begin(kept(), conversation.id, question, _request(conversation, entry))
+            question = Message("user", parts)
+            answers().ask(kept(), conversation.id, question, _request(conversation, entry), stored.parent_id)
 
     def below(stored: StoredMessage) -> None:
         if conversation:

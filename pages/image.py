@@ -15,11 +15,13 @@ from llm.vision.picture import EXTENSIONS, MAX_BYTES
 from ui.chat.conversation_list import conversation_list, conversation_menu, current_conversation, open_conversation
 from ui.chat.system_prompt import system_prompt_editor
 from ui.chat.view import Actions, path_and_answer, show_path, stop_button, watch
+from ui.chat.waiting import waiting_questions
 from ui.image import state
 from ui.image.answer import found_in
-from ui.image.model import choose_model
+from ui.image.model import choose_model, stands_in
 from ui.image.tray import crop_panel, inputs, ready_made, tray
 from ui.shared.i18n import t
+from ui.shared.markdown import escaped
 from ui.shared.settings_panel import answer_settings, conversation_settings
 from ui.shared.starter import fetch_starter
 from ui.shared.state import CHAT_NEW_SETTINGS, CHAT_NEW_SYSTEM, UNDER_HOOD, kept
@@ -28,8 +30,8 @@ MODES = ("ask", "table", "captions")
 
 
 def page() -> None:
-    conversation = current_conversation(pictures=True)
-    conversation_list(conversation, pictures=True)
+    conversation = current_conversation("image")
+    conversation_list(conversation, "image")
     mode = st.segmented_control(
         t("image.mode"),
         MODES,
@@ -60,7 +62,7 @@ def _header(conversation: Conversation | None, asking: bool) -> ModelEntry | Non
     entry = choose_model(conversation.model if conversation else "")
     with st.container(horizontal=True, gap="xsmall", vertical_alignment="center"):
         if entry is not None and conversation is not None and entry.id != conversation.model:
-            kept().update(conversation.id, model=entry.id)
+            _keep_choice(conversation, entry)
         if entry is not None and asking:
             with st.popover("", icon=":material/tune:", help=t("settings.title"), key="settings"):
                 conversation_settings(conversation, entry)
@@ -73,8 +75,18 @@ def _header(conversation: Conversation | None, asking: bool) -> ModelEntry | Non
     return entry
 
 
+def _keep_choice(conversation: Conversation, entry: ModelEntry) -> None:
+    """Keeps the chosen model with the conversation; one that only stands in for a model that is gone is said."""
+    if conversation.model and stands_in(conversation.model, entry):
+        st.caption(t("chat.model_gone", model=escaped(conversation.model), instead=escaped(entry.name)))
+    else:
+        kept().update(conversation.id, model=entry.id)
+
+
 def _ask_mode(conversation: Conversation | None, entry: ModelEntry | None) -> None:
     state.show_problems()
+    if conversation is not None:
+        waiting_questions(conversation, _request(conversation, entry) if entry is not None else None)
     path, answer = path_and_answer(conversation)
     if answer is not None:
         stop_button(answer)
@@ -136,16 +148,16 @@ def _ask(conversation: Conversation | None, entry: ModelEntry, words: str) -> No
             model=entry.id,
             system_prompt=st.session_state.pop(CHAT_NEW_SYSTEM, ""),
             settings=st.session_state.pop(CHAT_NEW_SETTINGS, {}),
+            kind="image",
         )
         open_conversation(conversation.id)
-    question = kept().add(conversation.id, Message("user", parts))
-    answers().begin(kept(), conversation.id, question, _request(conversation, entry))
+    answers().ask(kept(), conversation.id, Message("user", parts), _request(conversation, entry))
 
 
 def _actions(conversation: Conversation | None, entry: ModelEntry | None, path: list[StoredMessage]) -> Actions:
     def regenerate(stored: StoredMessage) -> None:
         if conversation and entry and stored.parent_id is not None:
-            answers().begin(kept(), conversation.id, stored.parent_id, _request(conversation, entry))
+            answers().ask(kept(), conversation.id, None, _request(conversation, entry), stored.parent_id)
 
     def edit(stored: StoredMessage, text: str) -> None:
         others = tuple(part for part in stored.message.parts if not isinstance(part, TextPart))
@@ -153,8 +165,8 @@ def _actions(conversation: Conversation | None, entry: ModelEntry | None, path: 
             state.tell(t("errors.empty_message"))
         elif conversation and entry:
             parts: tuple[Part, ...] = (*others, TextPart(text or t("image.ask_describe")))
-            question = kept().add(conversation.id, Message("user", parts), stored.parent_id)
-            answers().begin(kept(), conversation.id, question, _request(conversation, entry))
+            question = Message("user", parts)
+            answers().ask(kept(), conversation.id, question, _request(conversation, entry), stored.parent_id)
 
     def below(stored: StoredMessage) -> None:
         found_in(stored, state.pictures_before(path, stored.id))

@@ -27,7 +27,7 @@ from llm.runtime import handles
 from llm.runtime.protocols import ChatModel
 from llm.settings import GenerationSettings
 from llm.sources import jobs
-from llm.store import Meta, Store, Trace
+from llm.store import LATEST, Meta, Store, Trace
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +52,7 @@ class Answer:
         self.id = kept.begin_answer(conversation_id, parent_id, meta)
         self.conversation_id = conversation_id
         self.error: ModelError | None = None
-        self._kept, self._parent_id, self._request, self._meta = kept, parent_id, request, meta
+        self.kept, self.request, self._parent_id, self._meta = kept, request, parent_id, meta
         self._cancel = Cancel()
         self._news = threading.Condition()
         self._events: list[Event] = []
@@ -97,7 +97,7 @@ class Answer:
             log.exception("answer %s failed", self.id)
             self.error = ModelError(detail=f"{type(error).__name__}: {error}")
         try:
-            self._kept.finish_answer(self.id, self._parts(), self._final_meta(), self._trace())
+            self.kept.finish_answer(self.id, self._parts(), self._final_meta(), self._trace())
         except Exception:
             # The disk is full or the database away: what the last save kept stays, and the page goes on.
             log.exception("answer %s could not be kept", self.id)
@@ -109,25 +109,25 @@ class Answer:
     def _write(self) -> None:
         model = self._model()
         saved_at = time.monotonic()
-        with closing(model.stream(self._messages(), self._request.settings, self._cancel)) as events:
+        with closing(model.stream(self._messages(), self.request.settings, self._cancel)) as events:
             for event in events:
                 self._take(event)
                 if time.monotonic() - saved_at >= SAVE_EVERY_S:
-                    self._kept.save_partial(self.id, self._parts())
+                    self.kept.save_partial(self.id, self._parts())
                     saved_at = time.monotonic()
 
     def _messages(self) -> list[Message]:
-        conversation = self._kept.conversation(self.conversation_id)
-        path = [stored.message for stored in self._kept.path(self.conversation_id, self._parent_id)]
+        conversation = self.kept.conversation(self.conversation_id)
+        path = [stored.message for stored in self.kept.path(self.conversation_id, self._parent_id)]
         said = [message for message in path if message.parts]
         return [system(conversation.system_prompt), *said] if conversation.system_prompt.strip() else said
 
     def _model(self) -> ChatModel:
         """The handle, after waiting for its download where one is under way, and for its loading."""
-        entry = find(self._request.model)
+        entry = find(self.request.model)
         if where(entry) is None:
             self._await_download(entry)
-        return handles.chat(entry, self._request.plan, lambda stage, done, total: self._take(Progress("load")))
+        return handles.chat(entry, self.request.plan, lambda stage, done, total: self._take(Progress("load")))
 
     def _await_download(self, entry: ModelEntry) -> None:
         while True:
@@ -185,8 +185,9 @@ class Answers:
     """The answers that this process is writing, by conversation."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._running: dict[str, Answer] = {}
+        self._requests: dict[int, Request] = {}
 
     def begin(self, kept: Store, conversation_id: str, parent_id: int, request: Request) -> Answer:
         """Begins an answer to the message `parent_id`; one that the conversation is still writing is stopped."""
@@ -195,9 +196,34 @@ class Answers:
             earlier.stop()
         answer = Answer(kept, conversation_id, parent_id, request)
         with self._lock:
-            self._running[conversation_id] = answer
-        threading.Thread(target=self._run, args=(answer,), name=f"answer {answer.id}", daemon=True).start()
+            self._start(answer)
         return answer
+
+    def ask(
+        self,
+        kept: Store,
+        conversation_id: str,
+        message: Message | None,
+        request: Request,
+        parent_id: int | None = LATEST,
+    ) -> None:
+        """Adds a question and begins its answer; behind an answer that is being written it waits for its turn.
+
+        Without a message the question `parent_id` is answered once more.
+        """
+        waiting = kept.wait(conversation_id, message, parent_id)
+        with self._lock:
+            self._requests[waiting] = request
+        self.go_on(kept, conversation_id, request)
+
+    def go_on(self, kept: Store, conversation_id: str, request: Request) -> None:
+        """Begins the next question that waits, unless an answer is being written.
+
+        request: for a question of which this process does not know how it was to be asked.
+        """
+        with self._lock:
+            if conversation_id not in self._running:
+                self._begin_next(kept, conversation_id, request)
 
     def of(self, conversation_id: str) -> Answer | None:
         """The answer that a conversation is writing now."""
@@ -208,9 +234,23 @@ class Answers:
         try:
             answer.run()
         finally:
-            with self._lock:
+            with self._lock:  # whoever looks sees this answer or the next one, never neither
                 if self._running.get(answer.conversation_id) is answer:
                     del self._running[answer.conversation_id]
+                    self._begin_next(answer.kept, answer.conversation_id, answer.request)
+
+    def _start(self, answer: Answer) -> None:
+        self._running[answer.conversation_id] = answer
+        threading.Thread(target=self._run, args=(answer,), name=f"answer {answer.id}", daemon=True).start()
+
+    def _begin_next(self, kept: Store, conversation_id: str, request: Request) -> None:
+        try:
+            found = kept.next_question(conversation_id)
+            if found is not None:
+                waiting, message_id = found
+                self._start(Answer(kept, conversation_id, message_id, self._requests.pop(waiting, request)))
+        except ModelError as error:  # the conversation was purged meanwhile
+            log.info("no further question in %s: %s", conversation_id, error)
 
 
 @cache

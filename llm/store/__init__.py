@@ -20,11 +20,24 @@ from llm.store.core import Purged, Store, housekeeping
 from llm.store.database import open_database
 from llm.store.messages import LATEST
 from llm.store.trace import Trace
-from llm.store.values import Conversation, Meta, Page, Preset, Snippet, StoredMessage, Transcript
+from llm.store.values import (
+    KINDS,
+    Conversation,
+    Kind,
+    Meta,
+    Page,
+    Preset,
+    Snippet,
+    StoredMessage,
+    Transcript,
+    WaitingQuestion,
+)
 
 __all__ = [
+    "KINDS",
     "LATEST",
     "Conversation",
+    "Kind",
     "Meta",
     "Page",
     "Preset",
@@ -34,6 +47,7 @@ __all__ = [
     "StoredMessage",
     "Trace",
     "Transcript",
+    "WaitingQuestion",
     "store",
     "title_of",
 ]

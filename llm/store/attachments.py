@@ -24,7 +24,7 @@ from sqlalchemy.engine import Connection
 
 from llm.errors import NotFound
 from llm.messages import AudioPart, ImagePart, Message, Part, part_to_dict
-from llm.store.database import Database, attachments, message_attachments, transcripts, utc_now
+from llm.store.database import Database, attachments, message_attachments, transcripts, utc_now, waiting_questions
 
 log = logging.getLogger(__name__)
 _CHUNK_BYTES = 1 << 20
@@ -100,9 +100,12 @@ class Attachments:
             sa.select(message_attachments.c.sha256),
             sa.select(transcripts.c.audio_sha256).where(transcripts.c.audio_sha256.is_not(None)),
         )
+        lists = connection.execute(sa.select(waiting_questions.c.parts)).scalars()
+        wait = {part["sha256"] for parts in lists for part in parts or () if "sha256" in part}
+        old = attachments.c.touched_at < utc_now() - GRACE
         gone = connection.execute(
             sa.delete(attachments)
-            .where(attachments.c.touched_at < utc_now() - GRACE, attachments.c.sha256.not_in(used))
+            .where(old, attachments.c.sha256.not_in(used), attachments.c.sha256.not_in(wait))
             .returning(attachments.c.sha256)
         ).scalars()
         count = 0

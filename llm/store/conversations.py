@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,7 +16,7 @@ from llm.errors import NotFound
 from llm.store import search
 from llm.store.attachments import Attachments
 from llm.store.database import Database, clean, conversations, message_texts, utc_now
-from llm.store.values import Conversation, Page
+from llm.store.values import Conversation, Kind, Page
 
 _TITLE_WIDTH = 48  # in Latin letters; a Chinese character is two wide
 
@@ -42,6 +43,8 @@ class Conversations(Owned):
         model: str = "",
         system_prompt: str = "",
         settings: Mapping[str, Any] | None = None,
+        kind: Kind = "chat",
+        folder: str = "",
     ) -> Conversation:
         """A new conversation without messages. An empty title is made of the first thing that the person says."""
         now = utc_now()
@@ -54,6 +57,8 @@ class Conversations(Owned):
             "model": clean(model),
             "system_prompt": clean(system_prompt),
             "settings": dict(settings or {}),
+            "kind": kind,
+            "folder": clean(folder),
         }
         with self.db.write() as connection:
             connection.execute(sa.insert(conversations), {**values, "owner": self.owner})
@@ -64,11 +69,30 @@ class Conversations(Owned):
         with self.db.read() as connection:
             return self._conversation(connection, conversation_id)
 
-    def list(self, query: str = "", limit: int = 50, before: str | None = None) -> Page[Conversation]:
-        """Conversations, newest first; with a query those that hold all its words, best first, with a snippet."""
+    def list(
+        self, query: str = "", limit: int = 50, before: str | None = None, kind: Kind | None = None
+    ) -> Page[Conversation]:
+        """Conversations, newest first; with a query those that hold all its words, best first, with a snippet.
+
+        kind: only those of one page.
+        """
         terms = search.terms_of(query)
         with self.db.read() as connection:
-            return self._found(connection, terms, limit, before) if terms else self._newest(connection, limit, before)
+            if terms:
+                return self._found(connection, terms, limit, before, kind)
+            return self._newest(connection, limit, before, kind)
+
+    def pinned(self, kind: Kind) -> builtins.list[Conversation]:
+        """The conversations of a page that stay on top, newest first."""
+        query = self._listed(kind).where(conversations.c.pinned).order_by(conversations.c.updated_at.desc())
+        with self.db.read() as connection:
+            return [conversation_of(row) for row in connection.execute(query)]
+
+    def folders(self, kind: Kind) -> builtins.list[str]:
+        """The names of a page's folders, in order: a folder is there as long as a conversation is in it."""
+        listed = self._listed(kind).where(conversations.c.folder != "").subquery()
+        with self.db.read() as connection:
+            return sorted(connection.execute(sa.select(listed.c.folder).distinct()).scalars(), key=str.casefold)
 
     def rename(self, conversation_id: str, title: str, *, auto: bool = False) -> None:
         """Names a conversation. An automatic title never replaces a person's. Raises NotFound."""
@@ -86,6 +110,8 @@ class Conversations(Owned):
         model: str | None = None,
         system_prompt: str | None = None,
         settings: Mapping[str, Any] | None = None,
+        pinned: bool | None = None,
+        folder: str | None = None,
     ) -> None:
         """Changes what is given and leaves the place in the list as it is. Raises NotFound."""
         values: dict[str, Any] = {} if settings is None else {"settings": dict(settings)}
@@ -93,6 +119,10 @@ class Conversations(Owned):
             values["model"] = clean(model)
         if system_prompt is not None:
             values["system_prompt"] = clean(system_prompt)
+        if pinned is not None:
+            values["pinned"] = pinned
+        if folder is not None:
+            values["folder"] = clean(folder).strip()[:200]
         if values:
             self._change(conversation_id, values)
 
@@ -120,25 +150,32 @@ class Conversations(Owned):
             raise NotFound(what="conversation", id=conversation_id)
         return conversation_of(row)
 
-    def _newest(self, connection: Connection, limit: int, before: str | None) -> Page[Conversation]:
+    def _listed(self, kind: Kind | None) -> sa.Select[Any]:
         query = sa.select(conversations).where(
             conversations.c.owner == self.owner, conversations.c.deleted_at.is_(None)
         )
-        rows, next_ = newest(connection, query, conversations, limit, before)
+        return query if kind is None else query.where(conversations.c.kind == kind)
+
+    def _newest(self, connection: Connection, limit: int, before: str | None, kind: Kind | None) -> Page[Conversation]:
+        rows, next_ = newest(connection, self._listed(kind), conversations, limit, before)
         return Page(tuple(conversation_of(row) for row in rows), next_)
 
     def _found(
-        self, connection: Connection, terms: Sequence[str], limit: int, before: str | None
+        self, connection: Connection, terms: Sequence[str], limit: int, before: str | None, kind: Kind | None
     ) -> Page[Conversation]:
         found = search.find(connection, self.owner, terms, self.db.has_fts)
+        if kind is not None:
+            of_kind = sa.select(conversations.c.id).where(conversations.c.id.in_(found), conversations.c.kind == kind)
+            ids = set(connection.execute(of_kind).scalars())
+            found = {conversation_id: message for conversation_id, message in found.items() if conversation_id in ids}
         start = int(before) if before and before.isdecimal() else 0
         shown = dict(list(found.items())[start : start + limit])
         rows = connection.execute(sa.select(conversations).where(conversations.c.id.in_(shown)))
         kept = {row.id: conversation_of(row) for row in rows}
-        ids = [message_id for message_id in shown.values() if message_id is not None]
+        message_ids = [message_id for message_id in shown.values() if message_id is not None]
         texts = {
             row.message_id: row.text
-            for row in connection.execute(sa.select(message_texts).where(message_texts.c.message_id.in_(ids)))
+            for row in connection.execute(sa.select(message_texts).where(message_texts.c.message_id.in_(message_ids)))
         }
         items = []
         for conversation_id, message_id in shown.items():

@@ -13,9 +13,11 @@ from sqlalchemy.engine import Connection
 from llm.store import export, imports
 from llm.store.attachments import Attachments
 from llm.store.database import Database, conversations, messages, transcripts, utc_now
-from llm.store.messages import Messages, insert_message, settle_interrupted
+from llm.store.messages import insert_message, settle_interrupted
+from llm.store.preferences import Preferences
 from llm.store.presets import Presets
 from llm.store.transcripts import Transcripts
+from llm.store.waiting import Waiting
 
 KEEP_DELETED = timedelta(days=30)
 
@@ -29,7 +31,7 @@ class Purged:
     attachments: int
 
 
-class Store(Messages):
+class Store(Waiting):
     """Everything that one owner keeps. Made by `llm.store.store`."""
 
     __slots__ = ()
@@ -37,6 +39,10 @@ class Store(Messages):
     @property
     def presets(self) -> Presets:
         return Presets(self.db, self.owner)
+
+    @property
+    def preferences(self) -> Preferences:
+        return Preferences(self.db, self.owner)
 
     @property
     def transcripts(self) -> Transcripts:

@@ -22,7 +22,7 @@ from sqlalchemy.engine import Connection, Engine, make_url
 
 from llm.errors import MissingPackage, NewerDatabase
 
-HEAD = "0001"
+HEAD = "0002"
 """The newest migration. A database that says so needs no further look at start."""
 BUSY_S = 15
 _MIGRATIONS = Path(__file__).parent / "migrations"
@@ -61,6 +61,9 @@ conversations = sa.Table(
     sa.Column("settings", sa.JSON, nullable=False),
     sa.Column("deleted_at", UtcTime),
     sa.Column("active_leaf", RowId),
+    sa.Column("kind", sa.String(16), nullable=False, server_default="chat"),
+    sa.Column("pinned", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("folder", sa.Text, nullable=False, server_default=""),
     sa.Index("conversations_newest", "owner", "deleted_at", "updated_at", "id"),
 )
 
@@ -114,6 +117,24 @@ message_attachments = sa.Table(
     metadata,
     sa.Column("message_id", sa.ForeignKey("messages.id", ondelete="CASCADE"), primary_key=True),
     sa.Column("sha256", sa.ForeignKey("attachments.sha256"), primary_key=True, index=True),
+)
+
+waiting_questions = sa.Table(  # to be asked when the answer that is being written has ended
+    "waiting_questions",
+    metadata,
+    sa.Column("id", RowId, primary_key=True),
+    sa.Column("conversation_id", sa.ForeignKey("conversations.id", ondelete="CASCADE"), nullable=False, index=True),
+    sa.Column("parent_id", RowId),
+    sa.Column("parts", sa.JSON, nullable=False),
+    sqlite_autoincrement=True,
+)
+
+preferences = sa.Table(
+    "preferences",
+    metadata,
+    sa.Column("owner", sa.String(200), primary_key=True),
+    sa.Column("name", sa.String(200), primary_key=True),
+    sa.Column("value", sa.JSON, nullable=False),
 )
 
 presets = sa.Table(

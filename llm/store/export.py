@@ -6,6 +6,7 @@ The JSON, format version 1 (UTF-8):
      "conversations": [
         {"title": str, "title_auto": bool, "created_at": ISO 8601, "updated_at": ISO 8601,
          "model": str, "system_prompt": str, "settings": {name: value},
+         "kind": "chat" or "image" (found by its messages where it is missing), "pinned": bool, "folder": str,
          "active": index of the last message shown or null,
          "messages": [
             {"parent": index of an earlier message of this list or null, "role": str, "created_at": ISO 8601,
@@ -111,6 +112,9 @@ def document(kept: Iterable[tuple[Conversation, Mapping[int, Any], Sequence[Any]
                 "model": conversation.model,
                 "system_prompt": conversation.system_prompt,
                 "settings": dict(conversation.settings),
+                "kind": conversation.kind,
+                "pinned": conversation.pinned,
+                "folder": conversation.folder,
                 "active": None if active is None else places[active],
                 "messages": [_message(row, places) for row in rows],
             }

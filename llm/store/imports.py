@@ -21,7 +21,7 @@ from llm.settings import GenerationSettings
 from llm.store.database import clean, utc_now
 from llm.store.export import FORMAT, VERSION
 from llm.store.foreign import translated
-from llm.store.values import Meta
+from llm.store.values import KINDS, Meta
 
 MAX_BYTES = 256 << 20
 MAX_MESSAGES = 100_000
@@ -83,6 +83,9 @@ def _conversation(item: Any, where: str, attachments: Mapping[str, bytes]) -> Re
     if active is None and messages:
         active = len(messages) - 1
     created_at = _moment(item, "created_at", where)
+    kind = item.get("kind", "image" if any(found.message.images for found in messages) else "chat")
+    if kind not in KINDS:
+        raise BadImport(detail=f"{where}.kind is {_shown(kind)}; it is one of {', '.join(KINDS)}")
     values = {
         "title": clean(_typed(item, "title", str, "", where))[:1000],
         "title_auto": _typed(item, "title_auto", bool, False, where),
@@ -91,6 +94,9 @@ def _conversation(item: Any, where: str, attachments: Mapping[str, bytes]) -> Re
         "model": clean(_typed(item, "model", str, "", where))[:1000],
         "system_prompt": clean(_typed(item, "system_prompt", str, "", where)),
         "settings": _settings(_typed(item, "settings", dict, {}, where), f"{where}.settings"),
+        "kind": kind,
+        "pinned": _typed(item, "pinned", bool, False, where),
+        "folder": clean(_typed(item, "folder", str, "", where)).strip()[:200],
     }
     return ReadConversation(values, messages, active)
 

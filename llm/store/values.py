@@ -11,6 +11,8 @@ from llm.events import Timings, Usage
 from llm.messages import Message
 
 Status: TypeAlias = Literal["writing", "complete", "stopped", "interrupted"]
+Kind: TypeAlias = Literal["chat", "image"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
 STATUSES: tuple[Status, ...] = get_args(Status)
 Item = TypeVar("Item")
 
@@ -84,7 +86,11 @@ class Snippet:
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """A conversation without its messages. `title_auto` is False once a person has named it."""
+    """A conversation without its messages. `title_auto` is False once a person has named it.
+
+    kind: which page it belongs to, whatever becomes of its model.
+    folder: where its owner put it; empty: nowhere.
+    """
 
     id: str
     title: str
@@ -96,6 +102,9 @@ class Conversation:
     settings: Mapping[str, Any] = field(default_factory=dict)
     deleted_at: datetime | None = None
     active_leaf: int | None = None
+    kind: Kind = "chat"
+    pinned: bool = False
+    folder: str = ""
     snippet: Snippet | None = None
     """Where a search found it; None in a plain list."""
 
@@ -116,6 +125,19 @@ class StoredMessage:
     def index(self) -> int:
         """Its place among the siblings, from 0."""
         return self.siblings.index(self.id)
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingQuestion:
+    """What is to be asked when the answer that is being written has ended.
+
+    parent_id: the message that it follows; `LATEST` for the end of the path, None for a beginning.
+    message: None where the message `parent_id` is to be answered again.
+    """
+
+    id: int
+    parent_id: int | None
+    message: Message | None
 
 
 @dataclass(frozen=True, slots=True)

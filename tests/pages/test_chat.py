@@ -278,7 +278,7 @@ def test_conversations_of_the_other_page_do_not_use_up_the_list(data_folder, ope
     """The newest sixty are about pictures; the one chat before them is still there."""
     chat = store().create_conversation("Old chat", model="smollm2-135m-instruct-q4_1")
     for number in range(60):
-        store().create_conversation(f"Picture {number}", model="reader:smollm2-135m-instruct-q4_1")
+        store().create_conversation(f"Picture {number}", kind="image")
     app = open_page("chat")
     assert [button.key for button in app.button if (button.key or "").startswith("open_")] == [f"open_{chat.id}"]
 
@@ -297,10 +297,9 @@ def test_a_question_during_an_answer_waits_for_its_end(scripted, chat):
     ask(chat, "First?")
     conversation = store().list().items[0]
     scripted.script, scripted.pause_s = [f"{n} " for n in range(8)], 0.25
-    second = store().add(conversation.id, user("Second?"))
-    answers().begin(store(), conversation.id, second, Request(STARTER, GenerationSettings()))
+    answers().ask(store(), conversation.id, user("Second?"), Request(STARTER, GenerationSettings()))
     chat.chat_input[0].set_value("Third?").run(timeout=60)
-    assert not chat.exception and state.CHAT_QUEUED not in chat.session_state
+    assert not chat.exception and not store().waiting(conversation.id)
     path = [(stored.message.role, stored.message.text) for stored in store().path(conversation.id)]
     counted = "".join(scripted.script)
     assert path[2:] == [("user", "Second?"), ("assistant", counted), ("user", "Third?"), ("assistant", counted)]

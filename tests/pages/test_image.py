@@ -53,7 +53,7 @@ def test_waiting_pictures_show_their_sizes_and_ready_made_questions(page: AppTes
 
 def test_an_answers_boxes_are_offered_on_its_picture(page: AppTest) -> None:
     kept = store()
-    conversation = kept.create_conversation(model="qwen3-vl-2b-instruct")
+    conversation = kept.create_conversation(model="qwen3-vl-2b-instruct", kind="image")
     kept.add(conversation.id, Message("user", (white(), TextPart("Find the cup."))))
     answer = kept.begin_answer(conversation.id, meta=Meta(status="writing", model="qwen3-vl-2b-instruct"))
     words = '```json\n[{"bbox_2d": [250, 300, 750, 800], "label": "cup"}]\n```'
@@ -81,3 +81,13 @@ def test_refused_pictures_are_told_in_the_visitors_language(page: AppTest) -> No
     page.run()
     assert not page.exception and "空文件" in page.error[0].value
     assert any("看不见物体" in text.value for text in page.markdown)
+
+
+def test_a_model_that_is_gone_is_named_and_kept_on_record(page: AppTest) -> None:
+    conversation = store().create_conversation("Old", model="taken-away", kind="image")
+    page.session_state[CHAT_CONVERSATION] = conversation.id
+    page.run()
+    assert not page.exception
+    assert any("taken" in caption.value for caption in page.caption)
+    assert store().conversation(conversation.id).model == "taken-away"
+    assert any(button.key == f"open_{conversation.id}" for button in page.button)

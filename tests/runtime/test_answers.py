@@ -11,6 +11,7 @@ from llm.chat import answers as module
 from llm.chat.answers import Answers, Request
 from llm.errors import OutOfMemory, RanOut
 from llm.events import Finished, TextDelta
+from llm.messages import DocumentPart
 from llm.store import store
 from tests.runtime.scripted import scripted_model
 
@@ -26,8 +27,9 @@ def begin(data_folder, monkeypatch):
         conversation = kept.create_conversation(system_prompt="be kind")
         question = kept.add(conversation.id, llm.user("hi"))
         request = Request("scripted", llm.GenerationSettings())
-        return Answers().begin(kept, conversation.id, question, request), kept, conversation.id, engine
+        return start.asking.begin(kept, conversation.id, question, request), kept, conversation.id, engine
 
+    start.asking = Answers()
     return start
 
 
@@ -96,3 +98,26 @@ def test_what_was_shown_is_kept_about_once_a_second(begin, monkeypatch):
     assert 0 < len(text) < 200 and not answer.over
     answer.stop()
     watched(answer)
+
+
+def test_questions_wait_their_turn_and_may_be_taken_back(begin):
+    answer, kept, conversation_id, _ = begin(script=["a", "b", "c"], pause_s=0.2)
+    asking = begin.asking
+    request = Request("scripted", llm.GenerationSettings())
+    first = kept.path(conversation_id)[0].id
+    asking.ask(kept, conversation_id, llm.user("second", DocumentPart("a.txt", "picture")), request)
+    asking.ask(kept, conversation_id, llm.user("never"), request)
+    asking.ask(kept, conversation_id, None, request, first)
+    waiting = kept.waiting(conversation_id)
+    assert [question.message and question.message.text for question in waiting] == ["second", "never", None]
+    kept.withdraw(conversation_id, waiting[1].id)
+    watched(answer)
+    assert kept.message(answer.id).message.text == "abc", "what was being written is not ended"
+    while (running := asking.of(conversation_id)) is not None:
+        watched(running)
+    assert kept.waiting(conversation_id) == []
+    shown = [stored.message.text for stored in kept.path(conversation_id)]
+    assert shown == ["hi", "abc"] and len(kept.path(conversation_id)[-1].siblings) == 2
+    second = kept.switch_branch(answer.id)
+    assert [stored.message.text for stored in second] == ["hi", "abc", "second", "abc"]
+    assert second[2].message.parts[-1] == DocumentPart("a.txt", "picture")

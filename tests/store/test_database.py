@@ -151,3 +151,40 @@ def test_the_connections_can_be_closed(home):
     database = open_database(config().database, config().attachments_dir, lambda db: None)
     database.close()
     assert store().list().items == ()
+
+
+def test_an_older_database_learns_what_each_conversation_is(tmp_path):
+    """Conversations with a picture, or answered by the reader of pictures' texts, are the Image page's."""
+    from alembic import command
+    from alembic.config import Config
+
+    url = f"sqlite:///{tmp_path / 'old.db'}"
+    settings = Config()
+    settings.set_main_option("script_location", str(_MIGRATIONS))
+    engine = sa.create_engine(url)
+    with engine.begin() as connection:
+        settings.attributes["connection"] = connection
+        command.upgrade(settings, "0001")
+        fresh = "'local', 't', 0, 1, 1"
+        for name, model in (("plain", "gone"), ("seen", "gone-too"), ("read", "reader:gone")):
+            connection.exec_driver_sql(
+                "INSERT INTO conversations (id, owner, title, title_auto, created_at, updated_at, model, system_prompt,"
+                f" settings) VALUES ('{name}', {fresh}, '{model}', '', '{{}}')"
+            )
+        for name, kind in (("plain", "text"), ("seen", "image")):
+            connection.exec_driver_sql(
+                "INSERT INTO messages (conversation_id, role, parts, meta, status, writer, created_at, updated_at) "
+                f"VALUES ('{name}', 'user', '[{{\"type\":\"{kind}\"}}]', '{{}}', 'complete', '', 1, 1)"
+            )
+    engine.dispose()
+    with Database(url, tmp_path).read() as connection:
+        kinds = dict(connection.execute(sa.text("SELECT id, kind FROM conversations")).all())
+    assert kinds == {"plain": "chat", "seen": "image", "read": "image"}
+
+
+def test_preferences_are_each_owners(kept):
+    kept.preferences.set("chat.model", "a")
+    kept.preferences.set("chat.model", {"b": [1]})
+    kept.preferences.set("gone", True)
+    kept.preferences.set("gone", None)
+    assert kept.preferences.all() == {"chat.model": {"b": [1]}} and store("ann").preferences.all() == {}

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import streamlit as st
 
-from llm.catalogue.lookup import READER, entries_for
 from llm.errors import ModelError
-from llm.store import Conversation
+from llm.store import Conversation, Kind
 from ui.shared.i18n import explain, t
 from ui.shared.markdown import escaped
 from ui.shared.state import CHAT_CONVERSATION, CHAT_DELETED, CHAT_EDITING, CHAT_PROBLEM, kept
@@ -14,16 +13,10 @@ from ui.shared.state import CHAT_CONVERSATION, CHAT_DELETED, CHAT_EDITING, CHAT_
 SHOWN = 30
 
 
-def with_pictures(conversation: Conversation) -> bool:
-    """Whether it belongs to the Image page: its model sees, or is given what a reader found."""
-    seeing = {entry.id for entry in entries_for("image-text-to-text")}
-    return conversation.model.startswith(READER) or conversation.model in seeing
-
-
-def current_conversation(pictures: bool = False) -> Conversation | None:
+def current_conversation(kind: Kind = "chat") -> Conversation | None:
     """The conversation that the page shows: the session's, or after a reload the one that the address names.
 
-    pictures: the page is the one for questions about pictures; each page shows its own conversations.
+    kind: the page's; each page shows its own conversations.
     """
     conversation_id = st.session_state.get(CHAT_CONVERSATION, st.query_params.get("c", ""))
     if conversation_id:
@@ -31,7 +24,7 @@ def current_conversation(pictures: bool = False) -> Conversation | None:
             conversation = kept().conversation(conversation_id)
         except ModelError:
             conversation = None
-        shown_here = conversation is not None and with_pictures(conversation) == pictures
+        shown_here = conversation is not None and conversation.kind == kind
         if conversation is not None and shown_here and conversation.deleted_at is None:
             st.session_state[CHAT_CONVERSATION] = conversation.id
             st.query_params["c"] = conversation.id
@@ -47,8 +40,8 @@ def open_conversation(conversation_id: str) -> None:
     st.session_state.pop("chat_show_all", None)
 
 
-def conversation_list(shown: Conversation | None, pictures: bool = False) -> None:
-    """Draws the list in the sidebar; `pictures` as of `current_conversation`."""
+def conversation_list(shown: Conversation | None, kind: Kind = "chat") -> None:
+    """Draws the list of the page's conversations in the sidebar."""
     with st.sidebar:
         st.button(
             t("chat.new"),
@@ -63,27 +56,14 @@ def conversation_list(shown: Conversation | None, pictures: bool = False) -> Non
         )
         _undo()
         limit = st.session_state.get("chat_list_limit", SHOWN)
-        found, more = _of_kind(query, pictures, limit)
-        for conversation in found:
+        found = kept().list(query, limit, kind=kind)
+        for conversation in found.items:
             _row(conversation, shown)
-        if not found:
+        if not found.items:
             st.caption(t("chat.nothing_found") if query else t("chat.no_conversations"))
-        if more:
+        if found.next is not None:
             st.button(t("chat.more_conversations"), type="tertiary", on_click=_more, args=(limit + SHOWN,))
         _import()
-
-
-def _of_kind(query: str, pictures: bool, limit: int) -> tuple[list[Conversation], bool]:
-    """The newest so many conversations of this page, and whether there are more: the other page's don't count."""
-    found: list[Conversation] = []
-    before: str | None = None
-    while len(found) <= limit:
-        page = kept().list(query, before=before)
-        found += [conversation for conversation in page.items if with_pictures(conversation) == pictures]
-        before = page.next
-        if before is None:
-            break
-    return found[:limit], len(found) > limit
 
 
 def _row(conversation: Conversation, shown: Conversation | None) -> None:

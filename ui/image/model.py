@@ -12,10 +12,11 @@ from llm.planning.recommendation import seeing_model
 from ui.image import state
 from ui.shared.download import begin_download
 from ui.shared.i18n import t
-from ui.shared.model_picker import describe, offer_download, pick_model
+from ui.shared.model_picker import default_model, describe, offer_download, pick_model
 from ui.shared.units import readable_bytes
 
 READ = "reader"
+_KEY = "image_model_"
 
 
 def choose_model(current: str) -> ModelEntry | None:
@@ -26,13 +27,13 @@ def choose_model(current: str) -> ModelEntry | None:
     """
     known = {entry.id: entry for entry in _seeing(current)}
     ids = [READ, *known]
-    start = st.session_state.get(state.MODEL) or _default(current, known)
+    start = (None if current else st.session_state.get(state.MODEL)) or _default(current, known)
     chosen = st.selectbox(
         t("image.model"),
         ids,
         index=ids.index(start) if start in ids else 0,
         format_func=lambda name: t("image.reader") if name == READ else describe(known[name]),
-        key=f"image_model_{current}",
+        key=f"{_KEY}{current}",
         label_visibility="collapsed",
     )
     if chosen != start:
@@ -41,6 +42,17 @@ def choose_model(current: str) -> ModelEntry | None:
         offer_download(known[chosen])
         return known[chosen]
     return _reader(current)
+
+
+def stands_in(current: str, entry: ModelEntry) -> bool:
+    """Whether the conversation's model is gone and `entry` is only what the page put in its place."""
+    try:
+        find(current)
+    except ModelError:
+        default = _default(current, {seeing.id: seeing for seeing in _seeing(current)})
+        chat = default_model("text-generation")
+        return entry.id == (default if default != READ or chat is None else reader_entry(chat).id)
+    return False
 
 
 def _seeing(current: str) -> list[ModelEntry]:
@@ -68,7 +80,7 @@ def _reader(current: str) -> ModelEntry | None:
     chat = pick_model("text-generation", current.removeprefix(READER), key=f"image_chat_{current}")
     with st.container(border=True, key="image_reader_note"):
         st.markdown(t("image.reader_note"))
-        _offer_seeing()
+        _offer_seeing(current)
     if chat is None:
         return None
     if any(where(entry) for entry in entries_for("text-generation")):  # else the page draws the starter's download
@@ -76,7 +88,7 @@ def _reader(current: str) -> ModelEntry | None:
     return reader_entry(chat)
 
 
-def _offer_seeing() -> None:
+def _offer_seeing(current: str) -> None:
     """A button that gets a model which sees and fits this machine; all others are on the Models page."""
     fitting = find(fits) if (fits := _fitting()) else None
     with st.container(horizontal=True, vertical_alignment="center"):
@@ -88,7 +100,7 @@ def _offer_seeing() -> None:
                 help=t("image.get_seeing_help"),
                 key="image_get_vision",
                 on_click=_get,
-                args=(fitting.id,),
+                args=(fitting.id, f"{_KEY}{current}"),
             )
         else:
             st.caption(t("image.none_fits"))
@@ -103,7 +115,7 @@ def _fitting() -> str:
     return found.id if found else ""
 
 
-def _get(model_id: str) -> None:
+def _get(model_id: str, key: str) -> None:
     """Callback: fetches the model and chooses it, so that the page shows how far it is."""
-    st.session_state[state.MODEL] = model_id
+    st.session_state[state.MODEL] = st.session_state[key] = model_id
     begin_download(model_id)
