@@ -40,7 +40,7 @@ def _vectors(body: EmbeddingRequest, request: Request, cancel: Cancel) -> tuple[
     given: Any = body.input
     inputs = [given] if isinstance(given, str) or isinstance(given[0], int) else given
     model = handles.embedder(entry)
-    vectors, tokens = model.embed(prepared(entry, inputs, body.input_type), cancel)
+    vectors, tokens = model.embed(prepared(model.entry, inputs, body.input_type), cancel)
     if body.dimensions is not None and body.dimensions != len(vectors[0]):
         raise InvalidRequest(detail=f"its vectors have {len(vectors[0])} dimensions", param="dimensions")
     return vectors, tokens

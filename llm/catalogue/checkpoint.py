@@ -8,7 +8,6 @@ length, then JSON).
 from __future__ import annotations
 
 import json
-import stat
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,10 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from llm.catalogue.entry import ONE_JOB, Ability, ModelEntry, Shape, Task
-from llm.catalogue.heads import head_of, tensor_shapes
+from llm.catalogue.heads import ENCODERS, head_of, tensor_shapes
+from llm.catalogue.json_file import MAX_JSON_BYTES, read_json
+from llm.catalogue.pooling import Recipe, recipe_of, says_embeds
 from llm.errors import CorruptModel, UnsupportedModel
 
-_MAX_JSON_BYTES = 64 << 20
 _CONTEXT_KEYS = ("max_position_embeddings", "seq_length", "n_positions", "model_max_length", "max_sequence_length")
 
 
@@ -70,6 +70,7 @@ def entry_of_folder(folder: Path) -> ModelEntry:
     kind = _kind_of(folder, config)
     files = weight_files(folder)
     parameters, size_bytes = _measure(files)
+    recipe = recipe_of(folder) if kind.task == "feature-extraction" else Recipe()
     return ModelEntry(
         id=str(folder),
         name=folder.name,
@@ -83,6 +84,8 @@ def entry_of_folder(folder: Path) -> ModelEntry:
         path=folder,
         shape=shape_of(config),
         quantisation=_quantisation(config),
+        query_prefix=recipe.query_prefix,
+        passage_prefix=recipe.passage_prefix,
         own=True,
     )
 
@@ -138,25 +141,6 @@ def _check_shards(folder: Path, found: list[Path]) -> None:
         raise CorruptModel(path=str(folder), detail=f"{len(counts)} of {int(counts[0])} weight files are there")
 
 
-def read_json(path: Path) -> Any:
-    """A JSON file's value.
-
-    Raises:
-        CorruptModel: it is missing, far too large for what it should be, or not JSON.
-    """
-    try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):
-            raise CorruptModel(path=str(path), detail="it is no file")
-        if status.st_size > _MAX_JSON_BYTES:
-            raise CorruptModel(path=str(path), detail="it is too large to be a settings file")
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise CorruptModel(path=str(path.parent), detail=f"it has no {path.name}") from error
-    except (OSError, ValueError, RecursionError) as error:
-        raise CorruptModel(path=str(path), detail=f"it is not valid JSON ({error})") from error
-
-
 def safetensors_parameters(path: Path) -> int:
     """How many numbers a safetensors file holds. Packed integers (GPTQ's, bitsandbytes') count as stored.
 
@@ -167,7 +151,7 @@ def safetensors_parameters(path: Path) -> int:
     with path.open("rb") as file:
         prefix = file.read(8)
         length = struct.unpack("<Q", prefix)[0] if len(prefix) == 8 else 0
-        if not 2 <= length <= min(size_bytes - 8, _MAX_JSON_BYTES):
+        if not 2 <= length <= min(size_bytes - 8, MAX_JSON_BYTES):
             raise CorruptModel(path=str(path), detail="it is not a safetensors file or is cut short")
         try:
             header: Mapping[str, Any] = json.loads(file.read(length))
@@ -243,6 +227,9 @@ def _kind_of(folder: Path, config: Mapping[str, Any]) -> _Kind:
     head = head_of(config)
     if head is None and not any("For" in name or "LMHead" in name for name in architectures):
         head = head_of(config, tensor_shapes(sorted(folder.glob("*.safetensors"))))
+    classifies = head is not None and head.task != "fill-mask"
+    if (says_embeds(folder) and not classifies) or (head is None and _is_bare_trunk(model_type, architectures)):
+        return _Kind(_line(folder, model_type), "feature-extraction", frozenset({"embeddings"}))
     if head is not None and head.task in ONE_JOB:
         return _Kind(model_type, head.task, _ABILITY_OF_INPUT.get(head.task, frozenset({"text"})))
     if model_type in _KINDS:
@@ -261,6 +248,11 @@ def _kind_of(folder: Path, config: Mapping[str, Any]) -> _Kind:
     if any(name.endswith("ForConditionalGeneration") for name in architectures) and "vision_config" in config:
         return _Kind(_line(folder, model_type), "image-text-to-text", _SEES)
     return _Kind(_line(folder, model_type))
+
+
+def _is_bare_trunk(model_type: str, architectures: list[str]) -> bool:
+    """Whether it is an encoder of texts without a head, as embedders are published."""
+    return model_type in ENCODERS and bool(architectures) and architectures[0].endswith("Model")
 
 
 def _line(folder: Path, model_type: str) -> str:

@@ -60,7 +60,7 @@ _BY_TENSOR: tuple[tuple[str, Task], ...] = (
     ("classifier.", "text-classification"),
     ("score.", "text-classification"),
 )
-_ENCODERS = {
+ENCODERS = {
     "albert", "bert", "camembert", "convbert", "deberta", "deberta-v2", "distilbert", "electra", "ernie", "funnel",
     "mobilebert", "modernbert", "mpnet", "nezha", "rembert", "roberta", "roformer", "xlm-roberta",
 }  # fmt: skip
@@ -131,7 +131,7 @@ def _rewriting(config: Mapping[str, Any], model_type: str) -> Task:
 
 
 def _by_tensors(model_type: str, tensors: Iterable[str]) -> Task | None:
-    if model_type not in _ENCODERS and model_type not in _LISTENS:
+    if model_type not in ENCODERS and model_type not in _LISTENS:
         return None
     names = tuple(tensors)
     for begin, task in _BY_TENSOR:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from llm.catalogue.checkpoint import read_json
 from llm.catalogue.entry import ModelEntry
+from llm.catalogue.json_file import read_json
 from llm.checkpoints import has_loader
 from llm.errors import UnsupportedModel
 

@@ -12,9 +12,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from llm.catalogue.checkpoint import read_json, weight_files
+from llm.catalogue.checkpoint import weight_files
 from llm.catalogue.entry import ModelEntry, Task
 from llm.catalogue.heads import missing_packages, output_rows, tensor_shapes
+from llm.catalogue.json_file import read_json
 from llm.engine import MemoryUse
 from llm.errors import CorruptModel, MissingHead, MissingPackage, NoOffsets, OutOfMemory, UnsupportedModel
 from llm.machine.allocation import is_out_of_memory
@@ -64,16 +65,16 @@ def load(entry: ModelEntry, path: Path, plan: LoadPlan, progress: LoadProgress) 
     files = weight_files(path)
     reader = _reader(entry, path)
     progress("weights", 0, 1)
-    device = "cuda" if plan.device in ("auto", "cuda") and torch_build().cuda and _cuda_is_there() else "cpu"
-    model = _load_model(entry, path, config, output_rows(tensor_shapes(files))).to(device).eval()
+    model = _load_model(entry, path, config, output_rows(tensor_shapes(files))).to(torch_device(plan)).eval()
     progress("ready", 1, 1)
     return HeadModel(entry, model, reader)
 
 
-def _cuda_is_there() -> bool:
+def torch_device(plan: LoadPlan) -> str:
+    """Where a network is put: on the GPU if there is one and the plan does not say otherwise."""
     import torch
 
-    return torch.cuda.is_available()
+    return "cuda" if plan.device in ("auto", "cuda") and torch_build().cuda and torch.cuda.is_available() else "cpu"
 
 
 def _load_model(entry: ModelEntry, path: Path, config: Mapping[str, Any], rows: int) -> Any:

@@ -65,8 +65,8 @@ def engine_of(entry: ModelEntry) -> EngineSpec:
     """The engine that runs a model. CLIP's towers and heads of one job have their own, whatever reads their weights."""
     if entry.ranks_captions:
         return ENGINES["clip"]
-    if entry.embeds_only and entry.is_gguf:
-        return ENGINES["vectors"]
+    if entry.embeds_only and not entry.is_remote:
+        return ENGINES["vectors" if entry.is_gguf else "encoders"]
     return ENGINES["heads" if entry.does_one_job and entry.engine == "transformers" else entry.engine]
 
 
@@ -153,6 +153,16 @@ ENGINES: Mapping[str, EngineSpec] = {
             serves="vectors",
             estimate=estimates.network,
             check=check_gguf,
+            has_context=False,
+        ),
+        EngineSpec(
+            "encoders",
+            "llm.engines.encoders",
+            serves="vectors",
+            estimate=estimates.network,
+            device=lambda machine: "cuda" if machine.gpus and torch_build().cuda else "cpu",
+            precisions=lambda entry, machine: ("float32",),
+            check=check_checkpoint,
             has_context=False,
         ),
         EngineSpec("openai", "llm.remote.chat", remote=True),

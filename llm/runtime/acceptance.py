@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from llm.catalogue.checkpoint import read_json
 from llm.catalogue.entry import ModelEntry
-from llm.errors import CorruptModel, UnsupportedModel
+from llm.catalogue.json_file import read_json
+from llm.errors import CorruptModel
 from llm.planning.engines import engine_of
 from llm.settings import CONTROLS
 
@@ -22,8 +22,6 @@ def check_runs(entry: ModelEntry, path: Path | None = None) -> None:
         UnsupportedModel: it doesn't; running the checkpoint's own code is never tried.
         CorruptModel: config.json or the GGUF header cannot be read.
     """
-    if entry.embeds_only and not entry.is_gguf and not entry.is_remote:
-        raise UnsupportedModel(path=entry.name, detail="it only makes vectors of texts, which no engine here does yet")
     path = path or entry.path
     if path is None:
         return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Literal, TypeAlias
 
 from llm.cancel import Cancel
@@ -40,7 +41,10 @@ class EmbeddingModel:
     can_embed = True
 
     def __init__(self, entry: ModelEntry, plan: LoadPlan, engine: Any) -> None:
-        self.entry = entry
+        # A model that the catalogue does not know says itself what it wants before a question or a passage.
+        query, passage = (getattr(engine, name, "") for name in ("query_prefix", "passage_prefix"))
+        named = entry.query_prefix or entry.passage_prefix
+        self.entry = entry if named else replace(entry, query_prefix=query, passage_prefix=passage)
         self.plan = plan
         self.use = UseCount(limit=64)
         self.closed = False

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from llm.engines.heads import HeadModel
+from llm.engines.text_limits import limit_tokens
 from llm.errors import NoMask, UnsupportedModel
-from llm.tasks.encoding import limit_tokens
 from llm.tasks.text_outputs import Filling, Fillings
 
 _GAP = re.compile(r"\[MASK\]|<mask>|_{3,}|【\s*】", re.IGNORECASE)

@@ -10,9 +10,10 @@ from llm.cancel import Cancel
 from llm.catalogue.entry import Task
 from llm.controls import Control
 from llm.engines.heads import HeadModel
+from llm.engines.text_limits import limit_tokens
 from llm.errors import BlankText, UnknownTask
 from llm.tasks import blanks, rewriting, text_heads
-from llm.tasks.encoding import Piece, limit_tokens, pieces_of, windows
+from llm.tasks.encoding import Piece, pieces_of, windows
 from llm.tasks.text_outputs import Note, TextOutput
 
 InputKind: TypeAlias = Literal["text", "question", "picture", "sound"]

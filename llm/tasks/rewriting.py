@@ -12,9 +12,9 @@ from typing import Any
 
 from llm.cancel import Cancel
 from llm.engines.heads import HeadModel
+from llm.engines.text_limits import limit_tokens
 from llm.errors import Cancelled, UnknownLanguages
 from llm.repetition import RepetitionWatch
-from llm.tasks.encoding import limit_tokens
 from llm.tasks.sentences import fitting, parts
 from llm.tasks.text_outputs import Note, Rewritten
 

@@ -12,8 +12,9 @@ import numpy as np
 
 from llm.cancel import Cancel
 from llm.engines.heads import HeadModel
+from llm.engines.text_limits import limit_tokens
 from llm.errors import Cancelled
-from llm.tasks.encoding import Window, limit_tokens, trimmed, windows
+from llm.tasks.encoding import Window, trimmed, windows
 from llm.tasks.image_heads import is_independent, label_names, scores_of
 from llm.tasks.media import Meaning, classified
 from llm.tasks.text_outputs import (

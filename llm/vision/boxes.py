@@ -22,9 +22,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
-from llm.catalogue.checkpoint import read_json
 from llm.catalogue.entry import ModelEntry
 from llm.catalogue.gguf import read_header
+from llm.catalogue.json_file import read_json
 from llm.catalogue.lookup import mmproj_of, where
 from llm.errors import CorruptModel, UnsupportedModel
 from llm.vision.picture import MODEL_SIDE, fitted

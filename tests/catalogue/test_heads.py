@@ -73,9 +73,12 @@ def test_tensors_tell_where_the_config_does_not(tmp_path: Path, cls: str, task: 
     assert find(folder).task == task
 
 
-def test_a_bare_trunk_is_refused(tmp_path: Path) -> None:
+def test_a_bare_trunk_makes_vectors_of_texts_or_nothing(tmp_path: Path) -> None:
     folder = tiny.save(tmp_path / "m", transformers.BertModel(tiny.bert_config(["a"], 16)), ["a"])
-    with pytest.raises(UnsupportedModel, match="BertModel"):
+    assert find(folder).task == "feature-extraction"
+    config = folder / "config.json"
+    config.write_text(config.read_text().replace('"BertModel"', '"ViTModel"').replace('"bert"', '"vit"'))
+    with pytest.raises(UnsupportedModel, match="ViTModel"):
         find(folder)
 
 

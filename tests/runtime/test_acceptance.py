@@ -44,11 +44,6 @@ def test_an_unknown_checkpoint_is_refused(tmp_path: Path) -> None:
         check_runs(entry_of_path(folder(tmp_path / "model", config)))
 
 
-def test_an_embedding_model_is_not_loaded_and_says_why() -> None:
-    with pytest.raises(UnsupportedModel, match="vectors"):
-        check_runs(find("bge-m3"))
-
-
 def test_a_chatglm3_folder_is_sampled_as_chatglm3(tmp_path: Path) -> None:
     entry = with_sampling(entry_of_path(folder(tmp_path / "chatglm3-mine", CHATGLM3)))
     assert entry.family == "chatglm3"

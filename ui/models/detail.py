@@ -84,9 +84,6 @@ def _start(model_id: str, kind: SourceKind) -> None:
 
 def _load(entry: ModelEntry, needs: Needs) -> None:
     """Loads with a chosen precision and context; a loaded one can be loaded again with another."""
-    if entry.embeds_only and not entry.is_gguf:
-        st.caption(t("models.not_run_yet"))
-        return
     precisions = [choice.plan.precision for choice in needs.found] or ["auto"]
     fitting = [choice.plan.precision for choice in needs.found if choice.fit.ok]
     left, right = st.columns(2)
