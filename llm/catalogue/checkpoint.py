@@ -51,6 +51,8 @@ _KINDS = {
     "qwen3_vl": _Kind("qwen2-vl", "image-text-to-text", _SEES),
     "whisper": _Kind("whisper", "automatic-speech-recognition", frozenset({"audio"})),
 }
+_PRETRAINED: frozenset[Task] = frozenset({"fill-mask"})
+"""Heads of pretraining, which embedders may still be published with."""
 # Model lines whose later generations only append a number or suffix to the line's name.
 _LINES = ("qwen", "gemma", "llama", "mistral", "phi", "smollm", "glm", "olmo", "granite", "internlm", "deepseek")
 
@@ -70,7 +72,7 @@ def entry_of_folder(folder: Path) -> ModelEntry:
     kind = _kind_of(folder, config)
     files = weight_files(folder)
     parameters, size_bytes = _measure(files)
-    recipe = recipe_of(folder) if kind.task == "feature-extraction" else Recipe()
+    recipe = recipe_of(folder) if "embeddings" in kind.abilities else Recipe()
     return ModelEntry(
         id=str(folder),
         name=folder.name,
@@ -227,8 +229,8 @@ def _kind_of(folder: Path, config: Mapping[str, Any]) -> _Kind:
     head = head_of(config)
     if head is None and not any("For" in name or "LMHead" in name for name in architectures):
         head = head_of(config, tensor_shapes(sorted(folder.glob("*.safetensors"))))
-    classifies = head is not None and head.task != "fill-mask"
-    if (says_embeds(folder) and not classifies) or (head is None and _is_bare_trunk(model_type, architectures)):
+    is_trunk = head is None or head.task in _PRETRAINED
+    if (is_trunk and says_embeds(folder)) or (head is None and _is_bare_trunk(model_type, architectures)):
         return _Kind(_line(folder, model_type), "feature-extraction", frozenset({"embeddings"}))
     if head is not None and head.task in ONE_JOB:
         return _Kind(model_type, head.task, _ABILITY_OF_INPUT.get(head.task, frozenset({"text"})))
