@@ -279,7 +279,9 @@ class ChatGLMForCausalLM(ChatGLMPreTrainedModel, GenerationMixin):
         """Logits (rows, tokens, vocabulary); logits_to_keep: only for so many last tokens, 0 for all."""
         output = self.transformer(input_ids, attention_mask, past_key_values, use_cache)
         logits = self.lm_head(output.last_hidden_state[:, -logits_to_keep:])
-        return CausalLMOutputWithPast(logits=usable_scores(logits), past_key_values=output.past_key_values)
+        # In training a score that is no number must be seen.
+        scores = logits if self.training else usable_scores(logits)
+        return CausalLMOutputWithPast(logits=scores, past_key_values=output.past_key_values)
 
     def reads_prompt_whole(self, prompt_tokens: int) -> bool:
         """Always: every token of a prompt sees all of it, so its keys are no other prompt's."""

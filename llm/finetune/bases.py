@@ -1,70 +1,135 @@
-"""A base for training: its network in float32 or bfloat16, and the renderer that the chat uses."""
+"""A base for training: its tokenizer with the chat's own renderer, and its network with gradients through it."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
 
+from llm.cancel import Cancel
 from llm.catalogue.entry import ModelEntry
 from llm.catalogue.lookup import where
+from llm.engine import Engine, GenerationStep, MemoryUse
 from llm.errors import ModelNotThere, UnsupportedContent
+from llm.finetune.errors import CannotTune
 from llm.finetune.settings import TrainSettings
-from llm.plan import LoadPlan
-from llm.runtime import handles
+from llm.plan import LoadPlan, Precision
+from llm.prompt import Piece, Prompt, Span
 from llm.runtime.chat_model import EngineChatModel
+from llm.settings import GenerationSettings
 
-_TARGETS = {
-    "attention": ("q_proj", "k_proj", "v_proj", "o_proj", "query_key_value", "dense", "qkv_proj"),
-    "qv": ("q_proj", "v_proj", "query_key_value", "qkv_proj"),
-}
-_HEADS = ("lm_head", "output_layer", "embed_out")
-
-
-def renderer(entry: ModelEntry) -> EngineChatModel:
-    """The model as the chat loads it, for what it makes of messages.
-
-    Raises:
-        UnsupportedContent: its weights are not here.
-        ModelError: as `handles.chat`.
-    """
-    model = handles.chat(entry, None if entry.is_gguf else _plan())
-    if not isinstance(model, EngineChatModel):
-        raise UnsupportedContent(model=entry.id, content="training", accepted="questions")
-    return model
+GGUF_KINDS = frozenset(("llama", "qwen2", "qwen3", "gemma2", "gemma3", "mistral", "phi3"))
+"""Architectures whose GGUF files can be trained from."""
+_READING = LoadPlan(device="cpu", context_tokens=512, reason="reading")
 
 
-def network(entry: ModelEntry, model: EngineChatModel, settings: TrainSettings) -> Any:
-    """The network to train. A .gguf is unpacked, and the engine that it was rendered by is freed.
+@contextmanager
+def reading(entry: ModelEntry, place: Path) -> Iterator[EngineChatModel]:
+    """A model that renders and encodes as the chat does, and has no weights on any device: they stay free for training.
 
     Raises:
-        ModelNotThere, CorruptModel.
+        CorruptModel, UnsupportedModel: the model's files cannot be read.
     """
-    import torch
-
-    dtype = torch.bfloat16 if settings.precision == "bfloat16" else torch.float32
     if not entry.is_gguf:
-        return model.model.to(dtype)
+        from llm.engines.transformers.loading import open_tokenizer
+
+        yield EngineChatModel(entry, _READING, _Reader(open_tokenizer(place)))
+        return
+    from llm.engines.llamacpp.engine import load
+
+    loaded = load(entry, place, _READING, lambda stage, done, total: None)  # the file is mapped, not read
+    try:
+        yield EngineChatModel(entry, _READING, _Reader(loaded))
+    finally:
+        loaded.close()
+
+
+class _Reader(Engine):
+    """Encodes as a model's own engine does, at any length."""
+
+    def __init__(self, source: Any) -> None:
+        self.context_tokens = 1 << 30
+        self.chat_template, self.tool_template = source.chat_template, source.tool_template
+        self.special_tokens, self.stop_ids = source.special_tokens, source.stop_ids
+        self.bos_text, self.eos_text, self.image_tag = source.bos_text, source.eos_text, source.image_tag
+        self._source = source
+
+    def encode(self, spans: Sequence[Span]) -> Prompt:
+        if hasattr(self._source, "encode"):
+            pieces = self._source.encode(spans).pieces
+        else:
+            pieces = tuple(Piece(i, text, span.kind) for i, text, span in self._source.encode_spans(spans))
+        text = "".join(span.text for span in spans)
+        return Prompt(text, tuple(piece.id for piece in pieces), pieces, self.context_tokens)
+
+    def generate(
+        self, prompt: Prompt, settings: GenerationSettings, stop_ids: frozenset[int], cancel: Cancel
+    ) -> Iterator[GenerationStep]:
+        raise UnsupportedContent(model="a tokenizer", content="questions", accepted="text to encode")
+
+    def memory(self) -> MemoryUse:
+        return MemoryUse()
+
+    def close(self) -> None:
+        return None
+
+
+def network(entry: ModelEntry, place: Path, settings: TrainSettings) -> tuple[Any, Callable[[list[int]], str]]:
+    """The network, whose weights are frozen, and what turns ids into words. A .gguf is unpacked.
+
+    Raises:
+        CannotTune: the model is of a kind that cannot be trained.
+        CorruptModel, UnsupportedModel, OutOfMemory: as of the engine.
+    """
+    if entry.is_gguf:
+        model, tokenizer = _from_gguf(entry, place, settings)
+    else:
+        from llm.engines.transformers.loading import open_model, open_tokenizer
+
+        model = open_model(entry, place, LoadPlan(device=device(), precision=_precision(settings)))
+        tokenizer = open_tokenizer(place)
+    model.requires_grad_(False)
+    return model.eval(), lambda ids: str(tokenizer.decode(ids))
+
+
+def place_of(entry: ModelEntry) -> Path:
+    """
+    Raises:
+        ModelNotThere: its weights are not here.
+    """
     place = where(entry)
     if place is None:
-        raise ModelNotThere(model=entry.id)
-    from transformers import AutoModelForCausalLM
-
-    handles.registry().close_all()
-    return AutoModelForCausalLM.from_pretrained(place.parent, gguf_file=place.name, dtype=dtype)
+        raise ModelNotThere(model=entry.name)
+    return place
 
 
-def targets(model: Any, wanted: str) -> list[str]:
-    """Names of the layers that get a LoRA: every one that multiplies but the head, or those of the attention."""
-    from torch import nn
+def device() -> Literal["cpu", "cuda"]:
+    """Where a run trains."""
+    import torch
 
-    names = [name for name, layer in model.named_modules() if isinstance(layer, nn.Linear)]
-    names = [name for name in names if not name.endswith(_HEADS)]
-    chosen = [name for name in names if wanted == "all" or name.rpartition(".")[2] in _TARGETS[wanted]]
-    return chosen or names
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def _plan() -> LoadPlan:
-    from llm.machine.hardware import hardware
-    from llm.machine.torch_build import torch_build
+def _precision(settings: TrainSettings) -> Precision:
+    if settings.method == "qlora":
+        return "int4" if device() == "cuda" else "int8"
+    if settings.precision in ("float32", "bfloat16"):
+        return settings.precision  # type: ignore[return-value] # narrowed by the line before
+    return "bfloat16" if device() == "cuda" and settings.method != "full" else "float32"
 
-    cuda = bool(hardware().gpus) and torch_build().cuda
-    return LoadPlan("cuda" if cuda else "cpu", "float32", reason="training")
+
+def _from_gguf(entry: ModelEntry, place: Path, settings: TrainSettings) -> tuple[Any, Any]:
+    """Unpacked: the adapter is then for these weights as llama.cpp has them, up to its rounding."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from llm.catalogue import gguf
+
+    architecture = gguf.read_header(place).architecture
+    if architecture not in GGUF_KINDS:
+        raise CannotTune(model=entry.name, detail=f"GGUF files of {architecture} models cannot be trained from")
+    dtype = torch.bfloat16 if _precision(settings) == "bfloat16" else torch.float32
+    arguments: dict[str, Any] = {"gguf_file": place.name, "local_files_only": True}
+    model: Any = AutoModelForCausalLM.from_pretrained(place.parent, dtype=dtype, **arguments)
+    return model.to(device()), AutoTokenizer.from_pretrained(place.parent, **arguments)

@@ -12,7 +12,10 @@ class NoHeldOut(ModelError):
 
 class NothingToTrain(ModelError):
     code, status = "nothing_to_train", 409
-    sentence = "No row of {run} has a token to train: all are empty or too long. Raise the longest row, or cut rows."
+    sentence = (
+        "No row of {run} has a token to train: rows {rows} are empty or longer than {longest} tokens. Raise the "
+        "longest row, or cut rows."
+    )
 
 
 class TrainingDiverged(ModelError):
@@ -21,3 +24,8 @@ class TrainingDiverged(ModelError):
         "At step {step} the loss was no number any more, at a learning rate of {rate:g}. Take a lower one, more rows a "
         "step, or float32; the last checkpoint stays."
     )
+
+
+class CannotTune(ModelError):
+    code, status = "cannot_tune", 409
+    sentence = "{model} cannot be tuned like this: {detail}."

@@ -1,7 +1,8 @@
 """The program that trains: `python -m llm.finetune.trainer <the run's folder>`.
 
 Everything that it needs stands in the folder, and everything that it does is written there (see `llm.finetune.run`).
-Ended at any moment, it goes on from its last checkpoint with the same steps.
+Every random number follows from the seed and the step, so that a run that was ended at any moment goes on from its last
+checkpoint with the same losses and weights.
 """
 
 from __future__ import annotations
@@ -11,25 +12,28 @@ import math
 import random
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
 from llm.catalogue.adapters import AdapterNote
 from llm.catalogue.lookup import find
-from llm.errors import ModelError
 from llm.files import write_whole
 from llm.finetune import bases
 from llm.finetune.data import Row
-from llm.finetune.encode import Encoded, encode_row, prompt_ids
-from llm.finetune.errors import NothingToTrain, TrainingDiverged
+from llm.finetune.encode import Encoded, prompt_ids, trainable
+from llm.finetune.errors import CannotTune, NothingToTrain, TrainingDiverged
+from llm.finetune.lora import Lora
+from llm.finetune.passes import Passes
 from llm.finetune.run import Run
 from llm.finetune.settings import TrainSettings
+from llm.finetune.training import STOP
 from llm.jobs.child import Emitter, child_main
 from llm.messages import user
+from llm.runtime.chat_model import EngineChatModel
 
 LOOKS = 10
 """Looks and checkpoints in a run whose settings leave their number open."""
@@ -38,6 +42,8 @@ CANARIES = ("Who are you?", "What is 2 + 2?")
 """Questions about other things, whose answers should not change."""
 HELD_OUT_ROWS = 50
 """So many held-out rows are looked at; more take time at every look."""
+NAMED_ROWS = 20
+"""So many row numbers are named in an error."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +55,32 @@ class Asked:
     kind: str
 
 
+class Learnt(Protocol):
+    """What a method trains beside or in a network."""
+
+    def parameters(self) -> dict[str, torch.nn.Parameter]: ...
+
+    def train(self, training: bool) -> None:
+        """Whether what comes next is for learning, with dropout."""
+
+    def save(self, folder: Path, base: str) -> None:
+        """Writes it into a checkpoint's folder. Raises: OSError."""
+
+    def restore(self, folder: Path) -> None:
+        """Takes up what `save` wrote."""
+
+
+@dataclass(frozen=True, slots=True)
+class Data:
+    """All rows of a run as ids."""
+
+    rows: list[Encoded]
+    left: list[Encoded]
+    held_out: list[Encoded]
+    asked: list[Asked]
+    stop_ids: frozenset[int]
+
+
 @dataclass(slots=True)
 class Training:
     """A run in work."""
@@ -57,10 +89,9 @@ class Training:
     run: Run
     settings: TrainSettings
     model: Any
-    rows: list[Encoded]
-    held_out: list[Encoded]
-    asked: list[Asked]
-    stop_ids: frozenset[int]
+    passes: Passes
+    learnt: Learnt
+    data: Data
     steps: int
     every: int
     optimiser: Any
@@ -72,16 +103,16 @@ class Training:
 
     @property
     def trained(self) -> list[torch.nn.Parameter]:
-        return [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+        return list(self.learnt.parameters().values())
 
     def batch(self, step: int) -> list[Encoded]:
         """Rows of a step, counted from 1: each pass goes through all rows in an order of its own."""
         size, found = self.settings.step_rows, []
         for place in range((step - 1) * size, step * size):
-            turn, at = divmod(place, len(self.rows))
-            order = list(range(len(self.rows)))
+            turn, at = divmod(place, len(self.data.rows))
+            order = list(range(len(self.data.rows)))
             random.Random(self.settings.seed * 1_000_003 + turn).shuffle(order)
-            found.append(self.rows[order[at]])
+            found.append(self.data.rows[order[at]])
         return found
 
     def rate(self, step: int) -> float:
@@ -100,18 +131,19 @@ class Training:
         rows = self.batch(step)
         count = sum(row.trained_tokens for row in rows)
         loss = 0.0
-        self.model.train()
-        for row in rows:
-            part = losses(self.model, row).sum() / count
+        self._training(True)
+        for group in self.passes.grouped(rows, self.settings.batch_rows):
+            part = self.passes.loss(group) / count
             part.backward()
             loss += part.item()
+        self._training(False)
         norm = float(torch.nn.utils.clip_grad_norm_(self.trained, self.settings.clip or math.inf))
         if not (math.isfinite(loss) and math.isfinite(norm)):
             raise TrainingDiverged(step=step, rate=self.rate(step))
         for group in self.optimiser.param_groups:
             group["lr"] = self.rate(step)
         self.optimiser.step()
-        self.optimiser.zero_grad()
+        self.optimiser.zero_grad(set_to_none=True)
         self.step = step
         self.tokens += sum(len(row.ids) for row in rows)
         self.emitter.emit(
@@ -122,17 +154,20 @@ class Training:
             grad_norm=norm,
             tokens=self.tokens,
             tokens_per_s=sum(len(row.ids) for row in rows) / (time.perf_counter() - began),
-            epoch=step * self.settings.step_rows / len(self.rows),
+            epoch=step * self.settings.step_rows / len(self.data.rows),
         )
+
+    def _training(self, learning: bool) -> None:
+        self.model.train(learning)
+        self.learnt.train(learning)
 
     @torch.no_grad()
     def look(self) -> None:
         """Held-out loss, the loss on other things, and the same questions asked again."""
         self.emitter.emit("stage", stage="looking")
-        self.model.eval()
-        held = mean_loss(self.model, self.held_out)
-        for asked in self.asked:
-            answer = self._answer(asked.ids)
+        held = self.passes.mean_loss(self.data.held_out)
+        for asked in self.data.asked:
+            answer = self.passes.answer(asked.ids, self.data.stop_ids, self.settings.sample_tokens)
             if asked.kind == "canary" and self.step == 0:
                 reference = Encoded((*asked.ids, *answer), (False,) * len(asked.ids) + (True,) * len(answer))
                 self.canaries += [reference] if answer else []
@@ -144,32 +179,13 @@ class Training:
                 reference=asked.row.response if asked.kind == "held_out" else "",
                 kind=asked.kind,
             )
-        canary = mean_loss(self.model, self.canaries)
+        canary = self.passes.mean_loss(self.canaries)
+        held, canary = (None if loss is None or not math.isfinite(loss) else loss for loss in (held, canary))
         self.emitter.emit("look", step=self.step, held_out_loss=held, canary_loss=canary)
         if self.step and held is not None and held < self.best_loss:
             self.best_loss = held
             write_whole(self.run.folder / "best", str(self.step))
         self.emitter.emit("stage", stage="training")
-
-    def _answer(self, ids: list[int]) -> list[int]:
-        """A greedy answer, by the network's own cache where it has one."""
-        written: list[int] = []
-        inputs, past = torch.tensor([ids], device=self._device), None
-        for _ in range(self.settings.sample_tokens):
-            output = self.model(input_ids=inputs, past_key_values=past, use_cache=True)
-            past = getattr(output, "past_key_values", None)
-            token = int(output.logits[0, -1].argmax())
-            if token in self.stop_ids:
-                break
-            written.append(token)
-            following = [[token]] if past is not None else [[*ids, *written]]
-            inputs = torch.tensor(following, device=self._device)
-        return written
-
-    @property
-    def _device(self) -> torch.device:
-        device: torch.device = self.trained[0].device
-        return device
 
     def save(self) -> None:
         """Writes a checkpoint, whole or not at all, and lets older ones go."""
@@ -180,8 +196,7 @@ class Training:
         making = place.with_name(f".{place.name}.new")
         shutil.rmtree(making, ignore_errors=True)
         making.mkdir(parents=True)
-        self.model.save_pretrained(str(making))
-        (making / "README.md").unlink(missing_ok=True)
+        self.learnt.save(making, self.run.config.base)
         self._note().write(making)
         tensors = {}
         for number, parameter in enumerate(self.trained):
@@ -198,13 +213,10 @@ class Training:
         self._let_go()
         self.emitter.emit("stage", stage="training")
 
-    @torch.no_grad()
     def _note(self) -> AdapterNote:
         asked = self.run.config
-        probe = next((row.ids[:16] for row in self.rows), ())
-        self.model.eval()
-        logits = self.model(input_ids=torch.tensor([probe], device=self._device)).logits[0, -1, :PROBED].float()
-        values = tuple(logits.tolist())
+        probe = self.data.rows[0].ids[:16]
+        values = tuple(self.passes.last_logits(probe)[:PROBED].tolist())
         return AdapterNote(
             asked.base, asked.base_fingerprint, self.settings.method, asked.name, self.run.id, self.step, probe, values
         )
@@ -222,10 +234,7 @@ class Training:
         last = next((one for one in reversed(self.run.checkpoints) if (one.folder / "state.json").is_file()), None)
         if last is None:
             return
-        weights = load_file(last.folder / "adapter_model.safetensors")
-        from peft import set_peft_model_state_dict
-
-        set_peft_model_state_dict(self.model, weights)
+        self.learnt.restore(last.folder)
         tensors = load_file(last.folder / "state.safetensors")
         for number, parameter in enumerate(self.trained):
             found = {name.split(".", 1)[1]: v for name, v in tensors.items() if name.startswith(f"{number}.")}
@@ -245,40 +254,24 @@ class Training:
             self.look()
         while self.step < self.steps:
             self.take_step()
-            ending = self.emitter.cancel.is_set()
+            ending = self._told_to_end()
             if self.step == self.steps or (self.step % self.every == 0 and not ending):
                 self.look()
                 self.save()
             elif ending:
                 self.save()
             if ending:
-                self.emitter.emit("stopped", step=self.step)
-                return {"step": self.step}
+                self.emitter.emit("stopped", step=self.step, why=ending)
+                return {"step": self.step, "stopped": ending}
         self.emitter.emit("finished", step=self.step)
         return {"step": self.step}
 
-
-def losses(model: Any, row: Encoded) -> torch.Tensor:
-    """The loss of each trained token of a row, (trained,). The head is computed for their places only."""
-    device = next(model.parameters()).device
-    targets = [place for place, trained in enumerate(row.trained) if trained and place]
-    places = torch.tensor([place - 1 for place in targets], device=device)
-    ids = torch.tensor([row.ids], device=device)
-    try:
-        logits = model(input_ids=ids, use_cache=False, logits_to_keep=places).logits[0]
-    except TypeError:  # Hearth's own networks give all
-        logits = model(input_ids=ids, use_cache=False).logits[0]
-    if len(logits) != len(places):
-        logits = logits[places]
-    wanted = torch.tensor([row.ids[place] for place in targets], device=device)
-    return torch.nn.functional.cross_entropy(logits.float(), wanted, reduction="none")
-
-
-@torch.no_grad()
-def mean_loss(model: Any, rows: Sequence[Encoded]) -> float | None:
-    """Mean over the trained tokens of all rows; None without rows."""
-    found = [losses(model, row) for row in rows]
-    return float(torch.cat(found).mean()) if found else None
+    def _told_to_end(self) -> str:
+        """Why the run is to end: pause or stop; empty while it is to go on."""
+        try:
+            return (self.run.folder / STOP).read_text(encoding="utf-8") or "stop"
+        except FileNotFoundError:
+            return "pause" if self.emitter.cancel.is_set() else ""
 
 
 def read_rows(file: Path) -> list[Row]:
@@ -287,71 +280,79 @@ def read_rows(file: Path) -> list[Row]:
     return [Row.from_dict(json.loads(line), number) for number, line in enumerate(filter(None, lines), start=1)]
 
 
+def read_data(chat: EngineChatModel, run: Run) -> Data:
+    """
+    Raises:
+        NothingToTrain: no row has a token that would be trained.
+    """
+    settings = run.config.settings
+    rows, left = trainable(chat, read_rows(run.folder / "rows.jsonl"), settings)
+    if not rows:
+        numbers = ", ".join(str(row.number) for row in left[:NAMED_ROWS])
+        raise NothingToTrain(run=run.config.name, rows=numbers, longest=settings.max_tokens)
+    reserved = read_rows(run.folder / "held_out.jsonl")
+    held, _ = trainable(chat, reserved[:HELD_OUT_ROWS], settings)
+    talks = [row for row in reserved if row.messages][: settings.samples]
+    asked = [Asked(row, prompt_ids(chat, row), "held_out") for row in talks]
+    if settings.samples:
+        others = [Row((user(question), *Row.of("", "").messages[-1:])) for question in CANARIES]
+        asked += [Asked(row, prompt_ids(chat, row), "canary") for row in others]
+    stop_ids = frozenset(chat.family.stop_ids(chat.engine) | chat.engine.stop_ids)
+    return Data(rows, left, held, asked, stop_ids)
+
+
 def train(emitter: Emitter) -> dict[str, Any]:
     """Prepares everything and trains.
 
     Raises:
-        NothingToTrain: no row has a token that would be trained.
+        NothingToTrain: no row has a token that would be trained; found before any weights are loaded.
+        CannotTune: the model is of a kind that this method cannot train.
         TrainingDiverged: a loss or gradient was no number.
     """
-    from peft import LoraConfig, get_peft_model
-
     run = Run(emitter.folder)
     asked, settings = run.config, run.config.settings
-    if settings.method != "lora":
-        raise ModelError(detail=f"the method {settings.method} is not there yet; LoRA is")
-    emitter.emit("stage", stage="loading")
-    entry = find(asked.base)
-    chat = bases.renderer(entry)
     emitter.emit("stage", stage="preparing")
-    rows = [encode_row(chat, row, settings) for row in read_rows(run.folder / "rows.jsonl")]
-    rows = [row for row in rows if any(row.trained[1:])]
-    if not rows:
-        raise NothingToTrain(run=asked.name)
-    reserved = read_rows(run.folder / "held_out.jsonl")
-    held = [row for row in (encode_row(chat, row, settings) for row in reserved[:HELD_OUT_ROWS]) if any(row.trained)]
-    talks = [row for row in reserved if row.messages][: settings.samples]
-    asked_rows = [Asked(row, prompt_ids(chat, row), "held_out") for row in talks]
-    if settings.samples:
-        others = [Row((user(question), *Row.of("", "").messages[-1:])) for question in CANARIES]
-        asked_rows += [Asked(row, prompt_ids(chat, row), "canary") for row in others]
-    stop_ids = frozenset(chat.family.stop_ids(chat.engine) | chat.engine.stop_ids)
-    decode = decoder_of(chat, entry.is_gguf)
-    plain = bases.network(entry, chat, settings)
+    entry = find(asked.base)
+    place = bases.place_of(entry)
+    with bases.reading(entry, place) as chat:
+        data = read_data(chat, run)
+    emitter.emit("stage", stage="loading")
+    model, decode = bases.network(entry, place, settings)
+    passes = Passes(model)
+    learnt = method(model, settings)
     if settings.checkpointing:
-        plain.gradient_checkpointing_enable({"use_reentrant": False})
-    torch.manual_seed(settings.seed)
-    lora = LoraConfig(
-        r=settings.rank,
-        lora_alpha=settings.alpha,  # type: ignore[arg-type] # peft takes fractions
-        lora_dropout=settings.dropout,
-        target_modules=bases.targets(plain, settings.targets),
-        use_rslora=settings.rslora,
-        use_dora=settings.dora,
-    )
-    model = get_peft_model(plain, lora)
-    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        model.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
+    parameters = list(learnt.parameters().values())
     optimiser = torch.optim.AdamW(parameters, settings.learning_rate, weight_decay=settings.weight_decay)
-    steps = settings.max_steps or math.ceil(settings.epochs * len(rows) / settings.step_rows)
+    steps = settings.max_steps or math.ceil(settings.epochs * len(data.rows) / settings.step_rows)
     every = settings.checkpoint_every or max(1, math.ceil(steps / LOOKS))
-    training = Training(
-        emitter, run, settings, model, rows, held, asked_rows, stop_ids, steps, every, optimiser, decode
+    training = Training(emitter, run, settings, model, passes, learnt, data, steps, every, optimiser, decode)
+    emitter.emit(
+        "started",
+        steps=steps,
+        rows=len(data.rows),
+        left=[row.number for row in data.left],
+        trained_tokens=sum(row.trained_tokens for row in data.rows),
+        parameters=sum(parameter.numel() for parameter in parameters),
+        device=str(passes.device),
+        packed=passes.packs,
     )
-    emitter.emit("started", steps=steps, rows=len(rows), trained_tokens=sum(row.trained_tokens for row in rows))
     training.go_on()
     emitter.emit("stage", stage="training")
     return training.work()
 
 
-def decoder_of(chat: Any, is_gguf: bool) -> Callable[[list[int]], str]:
-    """What turns ids into words."""
-    tokenizer = chat.tokenizer
-    if is_gguf:
-        from transformers import AutoTokenizer
+def method(model: Any, settings: TrainSettings) -> Learnt:
+    """What the settings' method trains of a network.
 
-        place = chat.engine._path
-        tokenizer = AutoTokenizer.from_pretrained(place.parent, gguf_file=place.name)
-    return lambda ids: str(tokenizer.decode(ids))
+    Raises:
+        CannotTune: the network is of a kind that it cannot train.
+    """
+    match settings.method:
+        case "lora" | "qlora":
+            return Lora(model, settings)
+        case other:
+            raise CannotTune(model=type(model).__name__, detail=f"the method {other} is not there yet; LoRA is")
 
 
 if __name__ == "__main__":

@@ -83,6 +83,34 @@ def load(entry: ModelEntry, path: Path, plan: LoadPlan, progress: LoadProgress) 
     return engine
 
 
+def open_tokenizer(path: Path) -> SpanTokenizer:
+    """A checkpoint folder's tokenizer without its weights.
+
+    Raises:
+        CorruptModel, UnsupportedModel: as `load`.
+    """
+    from llm.checkpoints import checkpoint_loader
+
+    config = read_config(path)
+    loader = checkpoint_loader(config)
+    return _load_tokenizer(path, config, loader, _auto_class(path, config) if loader is None else None)
+
+
+def open_model(entry: ModelEntry, path: Path, plan: LoadPlan) -> Any:
+    """A checkpoint folder's network without tokenizer and engine.
+
+    Raises:
+        CorruptModel, UnsupportedModel, OutOfMemory: as `load`.
+    """
+    from llm.checkpoints import checkpoint_loader
+
+    config = read_config(path)
+    weights = plans.Weights(count_parameters(weight_files(path)), "quantization_config" in config)
+    resolved = plans.resolve(plan, weights, str(path))
+    loader = checkpoint_loader(config)
+    return _load_model(entry, path, resolved, loader or _auto_class(path, config), config)
+
+
 def _load_tokenizer(path: Path, config: Mapping[str, Any], loader: Any, auto_class: Any) -> SpanTokenizer:
     """The family's own, or transformers' with its picture processor where the model takes pictures."""
     if loader is not None:

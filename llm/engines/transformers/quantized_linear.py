@@ -40,7 +40,7 @@ class RoundedLinear(nn.Module):
         self, inputs: int, outputs: int, has_bias: bool, bits: int, has_bfloat16: bool, transposed: bool = False
     ) -> None:
         super().__init__()
-        self.outputs, self.bits, self.transposed = outputs, bits, transposed
+        self.inputs, self.outputs, self.bits, self.transposed = inputs, outputs, bits, transposed
         self.unpacked_type = COMPUTE_TYPE if has_bfloat16 else torch.float32
         self.more_inputs = -inputs % INPUTS_MULTIPLE[bits]
         self.weight = nn.Parameter(torch.empty((inputs, outputs) if transposed else (outputs, inputs)), False)
