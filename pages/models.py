@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from llm.sources import jobs
+from llm.sources import downloads
 from ui.models.add import add_own
 from ui.models.installed import on_this_machine
 from ui.models.loaded import loaded_models
@@ -34,10 +34,9 @@ def _downloads() -> None:
     from llm.catalogue.lookup import entries
 
     known = {entry.id: entry for entry in entries()}
-    current = [job for job in jobs.all_jobs() if job.state not in ("done", "cancelled") and job.id in known]
-    for job in current:
-        with st.container(border=True, key=f"download_{job.id}"):
-            download_progress(known[job.id])
+    for job in downloads.all_downloads():
+        if job.state not in ("done", "cancelled") and job.params["model"] in known:
+            download_progress(known[job.params["model"]])
 
 
 page()

@@ -26,7 +26,7 @@ from llm.prompt import Prompt
 from llm.runtime import handles
 from llm.runtime.protocols import ChatModel
 from llm.settings import GenerationSettings
-from llm.sources import jobs
+from llm.sources import downloads
 from llm.store import LATEST, Meta, Store, Trace
 
 log = logging.getLogger(__name__)
@@ -131,12 +131,12 @@ class Answer:
 
     def _await_download(self, entry: ModelEntry) -> None:
         while True:
-            job = jobs.get(entry.id)
+            job = downloads.get(entry.id)
             if job is None or not job.active:
                 if job is not None and job.state == "failed" and where(entry) is None:
-                    raise DownloadFailed(name=entry.name, source=job.source or "", detail=job.error_text)
+                    raise DownloadFailed(name=entry.name, source=job.params["source"] or "", detail=job.error_text)
                 return
-            self._take(Progress("download", job.done_bytes, job.total_bytes))
+            self._take(Progress("download", int(job.done), int(job.total)))
             if self._cancel.wait(WATCH_EVERY_S):
                 raise Cancelled(what=entry.name)
 

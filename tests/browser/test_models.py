@@ -54,9 +54,9 @@ def begin(page: Page, app: AppServer) -> None:
 
 def bytes_done(page: Page) -> float:
     """What the progress line says has arrived, in MB."""
-    line = page.get_by_text(re.compile(r"Parted: [\d.]+ (KB|MB) of")).first
+    line = page.get_by_text(re.compile(r"Parted · [\d.]+ (KB|MB) of")).first
     expect(line).to_be_visible(timeout=ENDED)
-    found = re.search(r"Parted: ([\d.]+) (KB|MB)", line.inner_text())
+    found = re.search(r"Parted · ([\d.]+) (KB|MB)", line.inner_text())
     assert found
     return float(found[1]) / (1000 if found[2] == "KB" else 1)
 
@@ -84,10 +84,10 @@ def test_a_download_is_paused_resumed_and_cancelled(
 ) -> None:
     app, entry = models_app
     begin(page, app)
-    page.wait_for_function("document.body.innerText.match(/Parted: [3-9][.\\d]* MB of/)", timeout=ENDED)
+    page.wait_for_function("document.body.innerText.match(/Parted · [3-9][.\\d]* MB of/)", timeout=ENDED)
     page.get_by_role("button", name="Pause").click()
-    expect(page.get_by_text("is paused")).to_be_visible(timeout=ENDED)
-    page.get_by_role("button", name="Go on").click()
+    expect(page.get_by_text("· Paused")).to_be_visible(timeout=ENDED)
+    page.get_by_role("button", name="Resume").click()
     expect(page.get_by_role("progressbar").first).to_be_visible(timeout=ENDED)
     assert bytes_done(page) >= 0
     page.get_by_role("button", name="Cancel").click()
@@ -103,7 +103,7 @@ def test_a_killed_app_goes_on_with_its_download(
 ) -> None:
     app, entry = models_app
     begin(page, app)
-    page.wait_for_function("document.body.innerText.match(/Parted: [3-9][.\\d]* MB of/)", timeout=ENDED)
+    page.wait_for_function("document.body.innerText.match(/Parted · [3-9][.\\d]* MB of/)", timeout=ENDED)
     page.wait_for_timeout(800)
     app.kill()
     slow_index.bytes_s = 0

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from llm.jobs import JobKind, Jobs, kinds
+from llm.jobs import JobKind, Jobs, kinds, registry
 from llm.jobs import record as records
 
 KINDS = {
@@ -19,6 +19,7 @@ KINDS = {
     "once": JobKind("tests.jobs.works:count"),
     "fail": JobKind("tests.jobs.works:fail"),
     "files": JobKind("tests.jobs.works:sizes"),
+    "common": JobKind("tests.jobs.works:count", pausable=True, shared=True, discard="tests.jobs.works:forget"),
     "crash": JobKind("tests.jobs.works:crash"),
 }
 ROOT = Path(__file__).resolve().parents[2]
@@ -110,6 +111,41 @@ def test_after_a_kill_it_goes_on_or_says_that_it_broke_off(kind, state, tmp_path
     record = taken_up.wait(found()[0].id)
     assert record.state == state
     assert record.error_code == ("job_interrupted" if state == "failed" else "")
+
+
+def test_what_a_process_died_over_is_taken_up_by_one_that_watches(tmp_path, monkeypatch):
+    program = (
+        "from tests.jobs.test_jobs import Jobs, KINDS; from pathlib import Path; import time\n"
+        f"Jobs(Path({str(tmp_path / 'jobs')!r}), KINDS).start('count', 'numbers', {{'to': 40, 'step_s': 0.05}})\n"
+        "time.sleep(60)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", program], cwd=ROOT)
+    watching = Jobs(tmp_path / "jobs", KINDS)
+    until(lambda: any(record.done for record in watching.all()))
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    monkeypatch.setattr(registry, "_SILENT_S", 0.0)
+    until(lambda: watching.all()[0].state == "done")
+
+
+def test_a_job_of_the_machine_is_everybodys_and_one_that_is_given_up_leaves_nothing(made, tmp_path):
+    kept = tmp_path / "kept"
+    job = made.start("common", "numbers", {"to": 10_000, "step_s": 0.005, "kept": str(kept)})
+    assert made.get(job.id, "bob") and made.all("ann")
+    until(lambda: made.get(job.id).done)
+    kept.write_text("half")
+    made.pause(job.id)
+    assert made.wait(job.id).state == "paused" and kept.exists()
+    made.resume(job.id, to=20_000)
+    assert made.get(job.id).params["to"] == 20_000
+    made.cancel(job.id)
+    assert made.wait(job.id).state == "cancelled" and not kept.exists()
+    kept.write_text("half")
+    made.resume(job.id)
+    made.pause(job.id)
+    made.wait(job.id)
+    made.remove(job.id)
+    assert not kept.exists() and made.get(job.id) is None
 
 
 def test_a_record_that_cannot_be_read_hides_no_other(made, tmp_path):

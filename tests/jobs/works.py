@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 from llm.errors import Cancelled, MessageTooLong
-from llm.jobs import Job
+from llm.jobs import Job, JobRecord
 from llm.jobs.child import Emitter, child_main, run_child
 
 
@@ -21,6 +22,10 @@ def count(job: Job) -> dict[str, int]:
         time.sleep(job.params.get("step_s", 0))
     job.log(f"counted to {at}")
     return {"at": at}
+
+
+def forget(record: JobRecord) -> None:
+    Path(record.params["kept"]).unlink(missing_ok=True)
 
 
 def sizes(job: Job) -> dict[str, int]:

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import json
+import time
+import uuid
+from dataclasses import replace
 
 import pytest
+from filelock import FileLock
 
 from llm.chat.answers import Request, answers
 from llm.errors import OutOfMemory
+from llm.jobs import JobRecord
+from llm.jobs import record as records
 from llm.messages import user
 from llm.settings import CONTROLS, GenerationSettings
+from llm.sources import downloads
 from llm.store import store
 from tests.conftest import STARTER
 from ui.chat.documents import Asked
@@ -228,25 +235,43 @@ def test_a_very_long_text_is_folded(chat):
     assert any(text.value == long for message in chat.chat_message for text in message.text)
 
 
-def test_the_first_visit_fetches_the_starter_and_says_so(data_folder, monkeypatch, open_page):
-    from llm.sources import jobs
+@pytest.fixture
+def download_of(data_folder):
+    """Makes a download that another process is at, or was."""
+    held = []
 
+    def made(model, **values):
+        record = JobRecord(
+            uuid.uuid4().hex, downloads.KIND, title=model, params={"model": model}, updated_at=time.time()
+        )
+        folder = data_folder / "jobs" / record.id
+        folder.mkdir(parents=True)
+        held.append(FileLock(folder / "lock", thread_local=False))
+        held[-1].acquire()
+        records.write(folder / "record.json", replace(record, **values))
+
+    yield made
+    for lock in held:
+        lock.release()
+
+
+def test_the_first_visit_fetches_the_starter_and_says_so(download_of, monkeypatch, open_page):
     begun = []
-    job = jobs.Job("smollm2-135m-instruct-q4_1", state="running", done_bytes=5_000_000, total_bytes=98_000_000)
-    monkeypatch.setattr(jobs, "start", lambda model_id, *_: begun.append(model_id))
-    monkeypatch.setattr(jobs, "get", lambda model_id: job if begun else None)
+
+    def start(model_id, *_):
+        begun.append(model_id)
+        download_of(model_id, state="running", done=5_000_000, total=98_000_000)
+
+    monkeypatch.setattr(downloads, "start", start)
     app = open_page("chat")
-    assert not app.exception and begun == ["smollm2-135m-instruct-q4_1"]
+    assert not app.exception and begun == [STARTER]
     assert any("being fetched" in markdown.value for markdown in app.markdown)
     assert app.chat_input  # a question can be typed meanwhile
 
 
-def test_without_a_network_it_says_how_to_add_a_model_by_hand(data_folder, monkeypatch, open_page):
-    from llm.sources import jobs
-
+def test_without_a_network_it_says_how_to_add_a_model_by_hand(download_of, monkeypatch, open_page):
     values = {"source": "the package index", "detail": "no route"}
-    job = jobs.Job("smollm2-135m-instruct-q4_1", state="failed", error_code="no_network", error_values=values)
-    monkeypatch.setattr(jobs, "get", lambda model_id: job)
+    download_of(STARTER, state="failed", error_code="no_network", error_values=values)
     app = open_page("chat")
     assert "cannot be reached" in app.error[0].value
     assert any("by hand" in markdown.value for markdown in app.markdown)
@@ -254,22 +279,19 @@ def test_without_a_network_it_says_how_to_add_a_model_by_hand(data_folder, monke
 
 @pytest.mark.parametrize("page", ["chat", "image"])
 @pytest.mark.parametrize("state_of_it", ["cancelled", "done", "paused", "failed", "running"])
-def test_whatever_became_of_the_first_download_the_page_works(data_folder, monkeypatch, open_page, page, state_of_it):
+def test_whatever_became_of_the_first_download_the_page_works(download_of, monkeypatch, open_page, page, state_of_it):
     """`done` without a file: somebody removed it by hand."""
-    from llm.sources import jobs
-
-    job = jobs.Job("smollm2-135m-instruct-q4_1", state=state_of_it, total_bytes=98_000_000, error_code="no_network")
+    download_of(STARTER, state=state_of_it, total=98_000_000, error_code="no_network")
     begun = []
-    monkeypatch.setattr(jobs, "start", lambda model_id, *_: begun.append(model_id))
-    monkeypatch.setattr(jobs, "get", lambda model_id: job if model_id == job.id else None)
+    monkeypatch.setattr(downloads, "start", lambda model_id, *_: begun.append(model_id))
     app = open_page(page)
     assert not app.exception and (app.chat_input or page == "image")
     keys = [button.key or "" for button in app.button]
     assert len(keys) == len(set(keys))
     if state_of_it in ("cancelled", "done"):
-        (get,) = (button for button in app.button if button.key == f"get_{job.id}")
+        (get,) = (button for button in app.button if button.key == f"get_{STARTER}")
         get.click().run()
-        assert begun == [job.id] and not app.exception
+        assert begun == [STARTER] and not app.exception
     else:
         assert not begun
 
@@ -323,27 +345,23 @@ def test_a_model_that_is_gone_is_named_and_its_stand_in_too(scripted, open_page)
     ],
 )
 def test_the_first_model_speaks_the_visitors_language_where_there_is_room(
-    data_folder, monkeypatch, open_page, language, free_bytes, begun
+    download_of, monkeypatch, open_page, language, free_bytes, begun
 ):
     from llm.machine.hardware import Disk
-    from llm.sources import jobs
     from ui.shared import starter
 
     started = []
     monkeypatch.setattr(starter, "language", lambda: language)
     monkeypatch.setattr(starter, "disk", lambda path: Disk(path, free_bytes, free_bytes))
-    monkeypatch.setattr(jobs, "start", lambda model_id, *_: started.append(model_id))
-    monkeypatch.setattr(jobs, "get", lambda model_id: jobs.Job(model_id, state="running") if started else None)
+    monkeypatch.setattr(downloads, "start", lambda name, *_: started.append(name) or download_of(name, state="running"))
     assert not open_page("chat").exception and started == [begun]
 
 
-def test_a_change_of_the_language_begins_no_second_download(data_folder, monkeypatch, open_page):
-    from llm.sources import jobs
+def test_a_change_of_the_language_begins_no_second_download(download_of, monkeypatch, open_page):
     from ui.shared import starter
 
     started = []
-    monkeypatch.setattr(jobs, "start", lambda model_id, *_: started.append(model_id))
-    monkeypatch.setattr(jobs, "get", lambda name: jobs.Job(name, state="running") if name in started else None)
+    monkeypatch.setattr(downloads, "start", lambda name, *_: started.append(name) or download_of(name, state="running"))
     for language in ("en", "zh", "en"):
         monkeypatch.setattr(starter, "language", lambda language=language: language)
         assert not open_page("chat").exception

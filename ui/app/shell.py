@@ -7,7 +7,7 @@ from streamlit.navigation.page import StreamlitPage
 from streamlit.runtime.pages_manager import PagesManager
 
 from llm.paths import ICON
-from llm.sources import jobs
+from llm.sources import downloads
 from ui.app import login, style
 from ui.app.cookies import remember
 from ui.shared.i18n import COOKIE, LANGUAGES, language, t
@@ -39,7 +39,7 @@ def navigation() -> StreamlitPage:
     """The page that the visitor is on, ready to run, with the menu drawn; the login where one is needed."""
     if (asking := login.gate()) is not None:
         return asking
-    jobs.downloads()  # what a killed process left half done goes on with the first visit
+    downloads.take_up()  # what a killed process left half done goes on with the first visit
     chosen = st.navigation(
         [
             st.Page(file, title=t(f"app.{stem(file)}"), icon=icon, default=file == "pages/home.py")

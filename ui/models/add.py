@@ -13,7 +13,7 @@ from llm.errors import ModelError
 from llm.machine.hardware import hardware
 from llm.planning.memory import choices, verdict
 from llm.runtime.acceptance import check_runs, with_sampling
-from llm.sources import jobs
+from llm.sources import downloads
 from llm.sources.inspect import entry_of_hub
 from ui.models.facts import Needs, parameters_text, size_text
 from ui.shared.i18n import explain, t
@@ -123,4 +123,4 @@ def _add(entry: ModelEntry) -> None:
     st.session_state.pop(_FOUND, None)
     st.session_state[_ADDED] = name
     if entry.path is None:
-        jobs.start(entry.id)
+        downloads.start(entry.id)

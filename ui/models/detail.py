@@ -9,7 +9,7 @@ from llm.catalogue.lookup import where
 from llm.errors import ModelError
 from llm.plan import LoadPlan
 from llm.runtime import handles
-from llm.sources import jobs, usable_sources
+from llm.sources import downloads, usable_sources
 from ui.models.facts import Needs, languages_text, needs_of, parameters_text, size_text, source_names
 from ui.shared.i18n import explain, t
 from ui.shared.units import readable_bytes
@@ -52,7 +52,7 @@ def _needs(needs: Needs) -> None:
 
 
 def _get(entry: ModelEntry) -> None:
-    job = jobs.get(entry.id)
+    job = downloads.get(entry.id)
     if job is not None and job.state not in ("done", "cancelled"):
         st.caption(t("models.under_way"))
         return
@@ -79,7 +79,7 @@ def _get(entry: ModelEntry) -> None:
 
 
 def _start(model_id: str, kind: SourceKind) -> None:
-    jobs.start(model_id, kind)
+    downloads.start(model_id, kind)
 
 
 def _load(entry: ModelEntry, needs: Needs) -> None:

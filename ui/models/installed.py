@@ -9,7 +9,7 @@ from llm.catalogue.entry import ModelEntry
 from llm.catalogue.library import Check, Holding, Place
 from llm.jobs import JobRecord, jobs
 from llm.runtime import handles
-from llm.sources import jobs as downloads
+from llm.sources import downloads
 from ui.models.facts import ago, needs_of
 from ui.shared.i18n import t
 from ui.shared.jobs import job_card

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import streamlit as st
 
 from llm.jobs import JobRecord, jobs
@@ -13,8 +15,11 @@ from ui.shared.units import readable_bytes, readable_seconds
 
 
 @st.fragment(run_every=1.0)
-def job_card(job_id: str, removable: bool = True) -> None:
-    """Title, progress and buttons of a job, live while it runs; the page runs again when it ends."""
+def job_card(job_id: str, removable: bool = True, hint: str = "") -> None:
+    """Title, progress and buttons of a job, live while it runs; the page runs again when it ends.
+
+    hint: what else can be done when it has failed.
+    """
     job = jobs().get(job_id, owner())
     seen = f"job_seen_{job_id}"
     if job is None:
@@ -27,8 +32,12 @@ def job_card(job_id: str, removable: bool = True) -> None:
         if job.active:
             share = min(1.0, job.done / job.total) if job.total else 0.0
             st.progress(share, f"**{escaped(job.title)}** · {progress_text(job)}")
+            if job.error_code:
+                st.caption(failure(job))
         elif job.state == "failed":
             st.error(f"{escaped(job.title)}: {failure(job)}", icon=":material/error:")
+            if hint:
+                st.markdown(hint)
         else:
             st.markdown(f"{_ICONS[job.state]} **{escaped(job.title)}** · {t(f'jobs.{job.state}')}")
         _buttons(job, removable)
@@ -65,19 +74,22 @@ def failure(job: JobRecord) -> str:
 def _buttons(job: JobRecord, removable: bool) -> None:
     row = st.container(horizontal=True)
 
-    def button(name: str, icon: str) -> None:
-        act = getattr(jobs(), name)
+    def button(name: str, icon: str, act: Callable[[str], None]) -> None:
         row.button(t(f"jobs.{name}"), icon=f":material/{icon}:", on_click=act, args=(job.id,), key=f"{name}_{job.id}")
 
     if job.active:
         if KINDS[job.kind].pausable:
-            button("pause", "pause")
-        button("cancel", "close")
+            button("pause", "pause", jobs().pause)
+        button("cancel", "close", jobs().cancel)
         return
-    if job.state in ("paused", "failed", "cancelled"):
-        button("resume", "play_arrow")
+    if job.state in ("paused", "cancelled"):
+        button("resume", "play_arrow", jobs().resume)
+    elif job.state == "failed":
+        button("retry", "refresh", jobs().resume)
     if removable:
-        button("remove", "delete")
+        button("remove", "delete", jobs().remove)
+    elif KINDS[job.kind].discard:
+        button("discard", "delete", jobs().cancel)
 
 
 def _amount(count: float, unit: str) -> str:

@@ -6,7 +6,7 @@ import streamlit as st
 
 from llm.catalogue.entry import ModelEntry, Task
 from llm.catalogue.lookup import entries_for, starter_id, where
-from llm.sources import jobs
+from llm.sources import downloads
 from ui.shared.download import begin_download, download_progress
 from ui.shared.i18n import language, t
 from ui.shared.units import readable_bytes
@@ -57,7 +57,7 @@ def offer_download(entry: ModelEntry) -> None:
     """A button that fetches a model which is not here, or how far its download is; nothing for one that is."""
     if where(entry) is not None:
         return
-    job = jobs.get(entry.id)
+    job = downloads.get(entry.id)
     if job is not None and job.state != "done" and job.state != "cancelled":
         download_progress(entry)
         return

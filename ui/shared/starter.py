@@ -8,7 +8,7 @@ from llm.catalogue.entry import ModelEntry, Task
 from llm.catalogue.lookup import entries, entries_for, starter_id, where
 from llm.config import config
 from llm.machine.hardware import disk
-from llm.sources import jobs
+from llm.sources import downloads
 from ui.shared.download import begin_download, download_progress
 from ui.shared.i18n import language, t
 from ui.shared.units import readable_bytes
@@ -24,7 +24,7 @@ def _starter(task: Task) -> ModelEntry | None:
     """
     known = {entry.id: entry for entry in entries()}
     for begun in dict.fromkeys((starter_id(task, language()), starter_id(task), starter_id(task, "zh"))):
-        job = jobs.get(begun) if begun in known else None
+        job = downloads.get(begun) if begun in known else None
         if job is not None and job.state not in ("done", "cancelled"):
             return known[begun]
     wanted = known.get(starter_id(task, language()))
@@ -45,9 +45,9 @@ def fetch_starter(task: Task) -> bool:
     if entry is None:
         st.warning(t("starter.none"))
         return False
-    if jobs.get(entry.id) is None:
-        jobs.start(entry.id)
-    job = jobs.get(entry.id)
+    if downloads.get(entry.id) is None:
+        downloads.start(entry.id)
+    job = downloads.get(entry.id)
     size = readable_bytes(entry.size_bytes)
     if job is not None and job.state in ("done", "cancelled"):
         st.info(t("starter.absent", model=entry.name, size=size), icon=":material/info:")

