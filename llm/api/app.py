@@ -18,6 +18,7 @@ from llm.api import (
     models,
     monitor,
     ollama,
+    rerank,
     responses,
     tasks,
 )
@@ -49,7 +50,20 @@ def create_api(address: str | None = None) -> FastAPI:
     )
     api.state.gate = Gate(settings.parallel + settings.queue_limit)
     api.state.metrics = Metrics(api.state.gate)
-    for group in (models, chat, completions, responses, embeddings, audio, anthropic, ollama, monitor, docs, tasks):
+    for group in (
+        models,
+        chat,
+        completions,
+        responses,
+        embeddings,
+        rerank,
+        audio,
+        anthropic,
+        ollama,
+        monitor,
+        docs,
+        tasks,
+    ):
         api.include_router(group.router())
     api.add_exception_handler(ModelError, errors.on_model_error)
     api.add_exception_handler(RequestValidationError, errors.on_invalid)

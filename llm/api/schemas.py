@@ -265,6 +265,18 @@ class CompletionRequest(Sampled):
     suffix: Literal[""] | None = None
 
 
+class RerankDocument(Loose):
+    text: str = Field(min_length=1)
+
+
+class RerankRequest(Body):
+    model: str = Field(min_length=1, max_length=1024)
+    query: str = Field(min_length=1)
+    documents: list[Annotated[str, Field(min_length=1)] | RerankDocument] = Field(min_length=1, max_length=1000)
+    top_n: int | None = Field(None, ge=1)
+    return_documents: bool = False
+
+
 class EmbeddingRequest(Body):
     model: str = Field(min_length=1, max_length=1024)
     input: (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +14,7 @@ Task: TypeAlias = Literal[
     "automatic-speech-recognition",
     "zero-shot-image-classification",
     "feature-extraction",
+    "text-ranking",
     "text-classification",
     "token-classification",
     "question-answering",
@@ -153,6 +155,11 @@ class ModelEntry:
         return self.task == "feature-extraction"
 
     @property
+    def ranks_texts(self) -> bool:
+        """Whether it tells how well texts answer a question (a reranker)."""
+        return self.task == "text-ranking"
+
+    @property
     def transcribes(self) -> bool:
         """Whether it writes recordings down."""
         return self.task == "automatic-speech-recognition"
@@ -186,6 +193,16 @@ class ModelEntry:
     def is_remote(self) -> bool:
         """Whether another server runs it, so that no files of it are here."""
         return bool(self.base_url)
+
+
+def task_by_name(name: str) -> Task:
+    """What a model does by the words in its name, where nothing else tells: most are for chat."""
+    name = name.lower()
+    if "rerank" in name:
+        return "text-ranking"
+    if "whisper" in name or "transcribe" in name:
+        return "automatic-speech-recognition"
+    return "feature-extraction" if "embed" in name or re.search(r"\b(bge|e5|gte)\b", name) else "text-generation"
 
 
 def task_of(word: str) -> Task | None:

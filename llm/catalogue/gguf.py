@@ -74,6 +74,10 @@ _FILE_TYPES = {
 }  # fmt: skip
 
 
+_POOLING_VECTORS = (1, 2, 3)  # llama.cpp's enum llama_pooling_type: mean, cls, last
+_POOLING_RANK = 4
+
+
 @dataclass(frozen=True, slots=True)
 class Tensor:
     """One tensor's place. `shape` is innermost first, as stored; `offset` counts bytes from the data's begin."""
@@ -129,6 +133,16 @@ class GgufHeader:
     @property
     def chat_template(self) -> str:
         return str(self.metadata.get("tokenizer.chat_template", ""))
+
+    @property
+    def ranks(self) -> bool:
+        """Whether it was made to tell how well a text answers a question: llama.cpp's pooling of that name."""
+        return bool(self._of_architecture("pooling_type") == _POOLING_RANK)
+
+    @property
+    def pools(self) -> bool:
+        """Whether it says how its tokens become one vector, as embedders do."""
+        return self._of_architecture("pooling_type") in _POOLING_VECTORS
 
     @property
     def picture_width(self) -> int:

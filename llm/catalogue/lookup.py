@@ -290,17 +290,20 @@ def _read(path: Path, _stamp: int, own: bool) -> Sequence[ModelEntry]:
 
 # llama.cpp's names of architectures -> the model line. Others are their own line's name.
 _LINES = {"chatglm": "glm4", "starcoder": "starchat", "baichuan": "baichuan"}
-# Architectures in GGUF that are no text generators.
-_NO_CHAT = {"bert", "nomic-bert", "jina-bert-v2", "t5encoder", "clip", "whisper"}
+# Architectures in GGUF that nothing here runs by themselves, and encoders, which make vectors of texts.
+_UNRUN = {"clip", "whisper"}
+_ENCODERS = re.compile(r"bert|t5encoder|-embedding$")
 
 
 def _entry_of_gguf(path: Path) -> ModelEntry:
     header = gguf.read_header(path)
     architecture = header.architecture
-    if not architecture or architecture in _NO_CHAT:
+    if not architecture or architecture in _UNRUN:
         raise UnsupportedModel(path=str(path), detail=f"its architecture is {architecture or 'not named'}")
     if not header.tensors:
         raise CorruptModel(path=str(path), detail="it holds no weights")
+    if header.ranks or header.pools or _ENCODERS.search(architecture):
+        return _encoder_of_gguf(path, header)
     eyes = mmproj_beside(path)
     return ModelEntry(
         id=str(path),
@@ -313,6 +316,29 @@ def _entry_of_gguf(path: Path) -> ModelEntry:
         context_tokens=header.context_tokens,
         abilities=frozenset(("text", "image") if eyes else ("text",)),
         mmproj=eyes.name if eyes else "",
+        licence=str(header.metadata.get("general.license", "")),
+        languages=_languages(header),
+        file=path.name,
+        path=path,
+        shape=header.shape,
+        quantisation=header.file_type,
+        own=True,
+    )
+
+
+def _encoder_of_gguf(path: Path, header: gguf.GgufHeader) -> ModelEntry:
+    """An embedder or a reranker: which, its pooling tells."""
+    ranks = header.ranks
+    return ModelEntry(
+        id=str(path),
+        name=path.stem,
+        task="text-ranking" if ranks else "feature-extraction",
+        family=header.architecture,
+        engine="llamacpp",
+        parameters=header.parameters,
+        size_bytes=header.size_bytes,
+        context_tokens=header.context_tokens,
+        abilities=frozenset({"text"} if ranks else {"embeddings"}),
         licence=str(header.metadata.get("general.license", "")),
         languages=_languages(header),
         file=path.name,

@@ -19,7 +19,7 @@ from llm.plan import DeviceKind, Precision
 from llm.planning import estimates
 from llm.planning.estimates import MemoryEstimate, Subject
 
-Serves: TypeAlias = Literal["chat", "speech", "captions", "task", "vectors"]
+Serves: TypeAlias = Literal["chat", "speech", "captions", "task", "vectors", "ranking"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +67,8 @@ def engine_of(entry: ModelEntry) -> EngineSpec:
         return ENGINES["clip"]
     if entry.embeds_only and not entry.is_remote:
         return ENGINES["vectors" if entry.is_gguf else "encoders"]
+    if entry.ranks_texts and entry.is_gguf:
+        return ENGINES["rankers"]
     return ENGINES["heads" if entry.does_one_job and entry.engine == "transformers" else entry.engine]
 
 
@@ -151,6 +153,14 @@ ENGINES: Mapping[str, EngineSpec] = {
             "vectors",
             "llm.engines.llamacpp.embeddings",
             serves="vectors",
+            estimate=estimates.network,
+            check=check_gguf,
+            has_context=False,
+        ),
+        EngineSpec(
+            "rankers",
+            "llm.engines.llamacpp.reranking",
+            serves="ranking",
             estimate=estimates.network,
             check=check_gguf,
             has_context=False,

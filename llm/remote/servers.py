@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from llm.catalogue import lookup
-from llm.catalogue.entry import Ability, ModelEntry, Task, task_of
+from llm.catalogue.entry import Ability, ModelEntry, Task, task_by_name, task_of
 from llm.config import config
 from llm.errors import InvalidRequest, RemoteFailed
 from llm.files import write_whole
@@ -92,7 +92,7 @@ def key_of(base_url: str) -> str:
 def _entry(name: str, base_url: str, row: dict[str, Any]) -> ModelEntry:
     """A Hearth says what its models can; of others the name is all there is, and they say no where they can't."""
     remote_id = str(row["id"])
-    task = task_of(str(row.get("task"))) or _task_of(remote_id)
+    task = task_of(str(row.get("task"))) or task_by_name(remote_id)
     abilities = frozenset(row.get("abilities") or ()) or _abilities_of(task)
     context = row.get("context_tokens") or row.get("max_model_len") or (row.get("meta") or {}).get("n_ctx_train") or 0
     return ModelEntry(
@@ -107,13 +107,6 @@ def _entry(name: str, base_url: str, row: dict[str, Any]) -> ModelEntry:
         remote_id=remote_id,
         own=True,
     )
-
-
-def _task_of(remote_id: str) -> Task:
-    name = remote_id.lower()
-    if "whisper" in name or "transcribe" in name:
-        return "automatic-speech-recognition"
-    return "feature-extraction" if "embed" in name or re.search(r"\b(bge|e5|gte)\b", name) else "text-generation"
 
 
 def _abilities_of(task: Task) -> frozenset[Ability]:

@@ -29,7 +29,8 @@ from llm.runtime.acceptance import check_runs, with_sampling
 from llm.runtime.caption_model import ClipCaptionModel
 from llm.runtime.chat_model import EngineChatModel
 from llm.runtime.embedding_model import EmbeddingModel
-from llm.runtime.protocols import CaptionModel, ChatModel, Embedder, LoadedModel, Transcriber
+from llm.runtime.protocols import CaptionModel, ChatModel, Embedder, LoadedModel, Reranker, Transcriber
+from llm.runtime.ranking_model import RankingModel
 from llm.runtime.registry import HandleKey, Registry, process_registry
 from llm.runtime.speech_model import SpeechModel
 from llm.runtime.task_model import TaskModel
@@ -72,6 +73,13 @@ def embedder(model: Model, plan: LoadPlan | None = None, progress: LoadProgress 
     handle = cast(Embedder, load(entry, plan, progress))
     require(entry, handle.can_embed, "texts for embedding")
     return handle
+
+
+def reranker(model: Model, plan: LoadPlan | None = None, progress: LoadProgress | None = None) -> Reranker:
+    """The shared handle of a model that tells how well texts answer a question. See `chat`."""
+    entry = _entry(model)
+    require(entry, entry.ranks_texts, "texts for ranking")
+    return cast(Reranker, load(entry, plan, progress))
 
 
 def transcriber(model: Model, plan: LoadPlan | None = None, progress: LoadProgress | None = None) -> Transcriber:
@@ -221,6 +229,8 @@ def _shared(entry: ModelEntry, plan: LoadPlan, engine: Any) -> LoadedModel:
         return SpeechModel(entry, engine)
     if spec.serves == "vectors":
         return EmbeddingModel(entry, plan, engine)
+    if spec.serves == "ranking":
+        return RankingModel(entry, plan, engine)
     if spec.serves == "task":
         return TaskModel(entry, plan, engine)
     return EngineChatModel(entry, getattr(engine, "plan", plan), engine)

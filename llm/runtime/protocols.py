@@ -109,6 +109,17 @@ class ChatModel(Embedder, Protocol):
         """
 
 
+class Reranker(LoadedModel, Protocol):
+    """A question and texts to how well each answers it."""
+
+    def rank(self, question: str, texts: Sequence[str], cancel: Cancel | None = None) -> tuple[list[float], int]:
+        """A score from 0 to 1 for each text, in their order, and how many tokens were read.
+
+        Raises:
+            MessageTooLong, Cancelled.
+        """
+
+
 class Transcriber(LoadedModel, Protocol):
     """Recordings to text.
 

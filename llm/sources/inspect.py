@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from llm.catalogue.checkpoint import entry_of_config
-from llm.catalogue.entry import ModelEntry, Source, SourceKind
+from llm.catalogue.entry import ModelEntry, Source, SourceKind, task_by_name
 from llm.errors import DownloadFailed, UnsupportedModel
 from llm.sources import child, hub
 from llm.sources.choice import choose
@@ -40,10 +40,11 @@ def entry_of_hub(kind: SourceKind, repo: str, file: str = "", stop: threading.Ev
     if ggufs and not any(name.endswith(".safetensors") for name in sizes):
         name = _gguf_of(ggufs, file)
         eyes = _mmproj_of(sizes)
+        task = "image-text-to-text" if eyes else task_by_name(repo)
         entry = ModelEntry(
             id=f"{model_id}-{Path(name).stem.lower()}"[:120],
             name=Path(name).stem,
-            task="image-text-to-text" if eyes else "text-generation",
+            task=task,
             family=_line_of(name),
             engine="llamacpp",
             size_bytes=sizes[name] + sizes.get(eyes, 0),

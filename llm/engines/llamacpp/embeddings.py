@@ -47,24 +47,10 @@ class Embedder:
 
     def __init__(self, path: Path) -> None:
         header = gguf.read_header(path)
-        pooled = f"{header.architecture}.pooling_type" in header.metadata
         self._weight_bytes = header.tensor_bytes
-        self.max_tokens = min(header.context_tokens or MAX_TOKENS, MAX_TOKENS)
-        params, _ = parameters(path, header)
-        import xllamacpp
-
-        params.embedding = True
-        params.pooling_type = xllamacpp.llama_pooling_type(_BY_FILE if pooled else _MEAN)
-        params.n_parallel = 1
-        # A text is read in one piece, because a mean needs all of it.
-        params.n_ctx = params.n_batch = params.n_ubatch = self.max_tokens
-        params.warmup = False
-        if hardware().usable_cores <= FEW_CORES and not config().threads:
-            params.cpuparams.n_threads = params.cpuparams_batch.n_threads = 1
-        try:
-            self._server: Any = xllamacpp.Server(params)
-        except RuntimeError as error:
-            raise ModelError(detail=str(error)) from error
+        self.max_tokens = longest(header)
+        pooled = f"{header.architecture}.pooling_type" in header.metadata
+        self._server: Any = pooling_server(header, _BY_FILE if pooled else _MEAN)
 
     def embed(self, inputs: Sequence[str | Sequence[int]], cancel: Cancel) -> tuple[list[list[float]], int]:
         """One vector for each text (or its token ids), and how many tokens were read.
@@ -82,7 +68,7 @@ class Embedder:
             part = [text if isinstance(text, str) else list(text) for text in inputs[start : start + _TOGETHER]]
             answer: dict[str, Any] = self._server.handle_embeddings({"input": part, "encoding_format": "float"})
             if "error" in answer:
-                raise self._error(answer["error"])
+                raise error_of(answer["error"], self.max_tokens)
             vectors += [row["embedding"] for row in sorted(answer["data"], key=lambda row: row["index"])]
             tokens += answer["usage"]["prompt_tokens"]
         return vectors, tokens
@@ -95,14 +81,42 @@ class Embedder:
         """Frees the server once nobody embeds with it any more."""
         self._server = None
 
-    def _error(self, error: dict[str, Any]) -> ModelError:
-        message = str(error.get("message", error))
-        if "too large" in message or error.get("type") == "exceed_context_size_error":
-            found = [int(word) for word in message.replace("(", " ").split() if word.isdigit()]
-            count = found[0] if found else self.max_tokens + 1
-            return MessageTooLong(
-                over_tokens=count - self.max_tokens, prompt_tokens=count, context_tokens=self.max_tokens
-            )
-        if "empty" in message:
-            return EmptyMessage()
-        return ModelError(detail=message)
+
+def longest(header: gguf.GgufHeader) -> int:
+    """Tokens of the longest text that is read."""
+    return min(header.context_tokens or MAX_TOKENS, MAX_TOKENS)
+
+
+def pooling_server(header: gguf.GgufHeader, pooling: int) -> Any:
+    """A llama.cpp server that reads whole texts and pools what comes of them, by llama.cpp's number of the pooling.
+
+    Raises:
+        MissingPackage: xllamacpp is not installed. ModelError: llama.cpp refuses the file.
+    """
+    params, _ = parameters(header.path, header)
+    import xllamacpp
+
+    params.embedding = True
+    params.pooling_type = xllamacpp.llama_pooling_type(pooling)
+    params.n_parallel = 1
+    # A text is read in one piece, because a mean needs all of it.
+    params.n_ctx = params.n_batch = params.n_ubatch = longest(header)
+    params.warmup = False
+    if hardware().usable_cores <= FEW_CORES and not config().threads:
+        params.cpuparams.n_threads = params.cpuparams_batch.n_threads = 1
+    try:
+        return xllamacpp.Server(params)
+    except RuntimeError as error:
+        raise ModelError(detail=str(error)) from error
+
+
+def error_of(error: dict[str, Any], max_tokens: int) -> ModelError:
+    """What llama.cpp's complaint about a text means."""
+    message = str(error.get("message", error))
+    if "too large" in message or error.get("type") == "exceed_context_size_error":
+        found = [int(word) for word in message.replace("(", " ").split() if word.isdigit()]
+        count = found[0] if found else max_tokens + 1
+        return MessageTooLong(over_tokens=count - max_tokens, prompt_tokens=count, context_tokens=max_tokens)
+    if "empty" in message:
+        return EmptyMessage()
+    return ModelError(detail=message)
