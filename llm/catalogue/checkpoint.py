@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from llm.catalogue.entry import ONE_JOB, Ability, ModelEntry, Shape, Task
-from llm.catalogue.heads import ENCODERS, head_of, tensor_shapes
+from llm.catalogue.heads import ENCODERS, head_of, ranks_pairs, tensor_shapes
 from llm.catalogue.json_file import MAX_JSON_BYTES, read_json
 from llm.catalogue.pooling import Recipe, recipe_of, says_embeds
 from llm.errors import CorruptModel, UnsupportedModel
@@ -232,6 +232,8 @@ def _kind_of(folder: Path, config: Mapping[str, Any]) -> _Kind:
     is_trunk = head is None or head.task in _PRETRAINED
     if (is_trunk and says_embeds(folder)) or (head is None and _is_bare_trunk(model_type, architectures)):
         return _Kind(_line(folder, model_type), "feature-extraction", frozenset({"embeddings"}))
+    if ranks_pairs(config):
+        return _Kind(model_type, "text-ranking")
     if head is not None and head.task in ONE_JOB:
         return _Kind(model_type, head.task, _ABILITY_OF_INPUT.get(head.task, frozenset({"text"})))
     if model_type in _KINDS:

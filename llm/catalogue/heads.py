@@ -158,6 +158,14 @@ def tensor_shapes(files: Iterable[Path]) -> dict[str, tuple[int, ...]]:
     return found
 
 
+def ranks_pairs(config: Mapping[str, Any]) -> bool:
+    """Whether a classifier gives one number for a pair of texts, as rerankers (cross-encoders) do."""
+    architecture = str((config.get("architectures") or [""])[0])
+    labels = config.get("id2label")
+    one = len(labels) == 1 if isinstance(labels, dict) else config.get("num_labels") == 1
+    return architecture.endswith("ForSequenceClassification") and one and config.get("problem_type") != "regression"
+
+
 def output_rows(shapes: Mapping[str, tuple[int, ...]]) -> int:
     """How many classes a classifying head has by its weights; 0 where they do not tell."""
     return next((shapes[name][0] for name in _OUTPUT_ROWS if len(shapes.get(name, ())) >= 2), 0)

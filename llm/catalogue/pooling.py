@@ -94,7 +94,9 @@ def _prompts(folder: Path) -> tuple[str, str]:
 
 
 def _pooling(place: Path) -> tuple[Pooling, ...]:
-    config = _object(place / "config.json", dict)
+    config = read_json(place / "config.json")
+    if not isinstance(config, dict):
+        raise CorruptModel(path=str(place), detail="its config.json is no object")
     if config.get("include_prompt") is False:
         raise UnsupportedModel(path=str(place), detail="it pools without the prompt, which is not done here")
     named = config.get("pooling_mode")

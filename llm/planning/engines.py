@@ -67,8 +67,8 @@ def engine_of(entry: ModelEntry) -> EngineSpec:
         return ENGINES["clip"]
     if entry.embeds_only and not entry.is_remote:
         return ENGINES["vectors" if entry.is_gguf else "encoders"]
-    if entry.ranks_texts and entry.is_gguf:
-        return ENGINES["rankers"]
+    if entry.ranks_texts and not entry.is_remote:
+        return ENGINES["rankers" if entry.is_gguf else "cross_encoders"]
     return ENGINES["heads" if entry.does_one_job and entry.engine == "transformers" else entry.engine]
 
 
@@ -76,6 +76,10 @@ def _transformers_device(machine: Hardware) -> DeviceKind:
     if machine.gpus and torch_build().cuda:
         return "cuda"
     return "mps" if machine.mps else "cpu"
+
+
+def _small_network_device(machine: Hardware) -> DeviceKind:
+    return "cuda" if machine.gpus and torch_build().cuda else "cpu"
 
 
 def _transformers_precisions(entry: ModelEntry, machine: Hardware) -> tuple[Precision, ...]:
@@ -144,7 +148,7 @@ ENGINES: Mapping[str, EngineSpec] = {
             "llm.engines.heads",
             serves="task",
             estimate=estimates.network,
-            device=lambda machine: "cuda" if machine.gpus and torch_build().cuda else "cpu",
+            device=_small_network_device,
             precisions=lambda entry, machine: ("float32",),
             check=check_checkpoint,
             has_context=False,
@@ -170,7 +174,17 @@ ENGINES: Mapping[str, EngineSpec] = {
             "llm.engines.encoders",
             serves="vectors",
             estimate=estimates.network,
-            device=lambda machine: "cuda" if machine.gpus and torch_build().cuda else "cpu",
+            device=_small_network_device,
+            precisions=lambda entry, machine: ("float32",),
+            check=check_checkpoint,
+            has_context=False,
+        ),
+        EngineSpec(
+            "cross_encoders",
+            "llm.engines.cross_encoders",
+            serves="ranking",
+            estimate=estimates.network,
+            device=_small_network_device,
             precisions=lambda entry, machine: ("float32",),
             check=check_checkpoint,
             has_context=False,

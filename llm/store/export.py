@@ -6,7 +6,8 @@ The JSON, format version 1 (UTF-8):
      "conversations": [
         {"title": str, "title_auto": bool, "created_at": ISO 8601, "updated_at": ISO 8601,
          "model": str, "system_prompt": str, "settings": {name: value},
-         "kind": "chat" or "image" (found by its messages where it is missing), "pinned": bool, "folder": str,
+         "kind": "chat", "image" or "knowledge" (found by its messages where it is missing),
+         "pinned": bool, "folder": str,
          "active": index of the last message shown or null,
          "messages": [
             {"parent": index of an earlier message of this list or null, "role": str, "created_at": ISO 8601,

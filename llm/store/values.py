@@ -11,7 +11,7 @@ from llm.events import Timings, Usage
 from llm.messages import Message
 
 Status: TypeAlias = Literal["writing", "complete", "stopped", "interrupted"]
-Kind: TypeAlias = Literal["chat", "image"]
+Kind: TypeAlias = Literal["chat", "image", "knowledge"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 STATUSES: tuple[Status, ...] = get_args(Status)
 Item = TypeVar("Item")

@@ -137,6 +137,9 @@ def test_what_cannot_be_followed_is_refused_by_name(data_folder: Path, tmp_path:
     modules.write_text(stated.replace("models.Normalize", "models.LSTM"))
     with pytest.raises(UnsupportedModel, match="LSTM"):
         handles.embedder(folder)
+    modules.write_text(stated.replace("1_Pooling", "3_Pooling"))
+    with pytest.raises(CorruptModel, match="3_Pooling"):
+        handles.embedder(folder)
     modules.write_text(stated.replace("1_Pooling", "../1_Pooling"))
     with pytest.raises(CorruptModel, match="outside"):
         handles.embedder(folder)

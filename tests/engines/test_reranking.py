@@ -58,6 +58,25 @@ def test_scores_are_those_of_the_head(data_folder: Path, tmp_path: Path) -> None
     model.close()
 
 
+def test_a_cross_encoder_in_transformers_format_ranks_too(data_folder: Path, tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    config = tiny.bert_config(WORDS, 32, initializer_range=0.5, num_labels=1)
+    network = transformers.BertForSequenceClassification(config).eval()
+    folder = tiny.save(tmp_path / "cross", network, WORDS)
+    assert find(folder).task == "text-ranking"
+    model = handles.reranker(folder)
+    scores, tokens = model.rank("保修", TEXTS)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    pairs = [tokenizer("保修", text, return_tensors="pt") for text in TEXTS]
+    with torch.inference_mode():
+        wanted = torch.stack([torch.sigmoid(network(**pair).logits[0, 0]) for pair in pairs])
+    torch.testing.assert_close(torch.tensor(scores), wanted, atol=1e-5, rtol=0)
+    assert tokens == sum(pair["input_ids"].shape[1] for pair in pairs)
+    with pytest.raises(MessageTooLong):
+        model.rank("保修", ["两年" * 40])
+    model.close()
+
+
 def test_an_embedder_of_this_line_loads_by_its_path(data_folder: Path, tmp_path: Path) -> None:
     checkpoint, _ = trunk(tmp_path)
     file = bert_gguf.to_gguf(checkpoint, tmp_path / "embedder.gguf", bert_gguf.CLS)
