@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from llm.messages import ToolCallPart
 from llm.prompt import Prompt
@@ -89,6 +90,13 @@ class ToolCallReady:
 
 
 @dataclass(frozen=True, slots=True)
+class Noted:
+    """Beside the words: what an answer rests on, as JSON values by name. A later one of a name replaces it."""
+
+    values: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
 class Finished:
     """Always last, once."""
 
@@ -97,4 +105,4 @@ class Finished:
     timings: Timings = Timings()
 
 
-Event: TypeAlias = PromptReady | Progress | TextDelta | ThinkingDelta | ToolCallReady | Finished
+Event: TypeAlias = PromptReady | Progress | TextDelta | ThinkingDelta | ToolCallReady | Noted | Finished

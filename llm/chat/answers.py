@@ -9,17 +9,18 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
+from typing import Any, TypeAlias
 
 from llm.cancel import Cancel
 from llm.catalogue.entry import ModelEntry
 from llm.catalogue.lookup import find, where
 from llm.errors import Cancelled, DownloadFailed, ModelError
-from llm.events import Event, Finished, Progress, PromptReady, TextDelta, ThinkingDelta, Token
+from llm.events import Event, Finished, Noted, Progress, PromptReady, TextDelta, ThinkingDelta, Token
 from llm.messages import Message, Part, TextPart, ThinkingPart, system
 from llm.plan import LoadPlan
 from llm.prompt import Prompt
@@ -35,13 +36,21 @@ SAVE_EVERY_S = 1.0
 WATCH_EVERY_S = 0.25
 
 
+Write: TypeAlias = Callable[[ChatModel, list[Message], GenerationSettings, Cancel], Generator[Event, None, None]]
+"""Makes the events of an answer to a conversation, whose last message is the question."""
+
+
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What an answer is to be written with. `model` is a catalogue id or a local path."""
+    """What an answer is to be written with. `model` is a catalogue id or a local path.
+
+    write: how its events are made; None asks the model with the conversation as it stands.
+    """
 
     model: str | Path
     settings: GenerationSettings
     plan: LoadPlan | None = None
+    write: Write | None = None
 
 
 class Answer:
@@ -59,6 +68,7 @@ class Answer:
         self._text: list[str] = []
         self._thinking: list[str] = []
         self._tokens: list[Token] = []
+        self._noted: dict[str, Any] = {}
         self._prompt: Prompt | None = None
         self._finished: Finished | None = None
         self._over = False
@@ -109,7 +119,10 @@ class Answer:
     def _write(self) -> None:
         model = self._model()
         saved_at = time.monotonic()
-        with closing(model.stream(self._messages(), self.request.settings, self._cancel)) as events:
+        messages, settings = self._messages(), self.request.settings
+        write = self.request.write
+        asked = model.stream if write is None else partial(write, model)
+        with closing(asked(messages, settings, self._cancel)) as events:
             for event in events:
                 self._take(event)
                 if time.monotonic() - saved_at >= SAVE_EVERY_S:
@@ -150,6 +163,8 @@ class Answer:
             case ThinkingDelta(text=text, tokens=tokens):
                 self._thinking.append(text)
                 self._tokens.extend(tokens)
+            case Noted(values=values):
+                self._noted.update(values)
             case Finished():
                 self._finished = event
         with self._news:
@@ -166,7 +181,10 @@ class Answer:
 
     def _final_meta(self) -> Meta:
         meta = replace(
-            self._meta, status="complete", dropped_messages=self._prompt.dropped_messages if self._prompt else 0
+            self._meta,
+            status="complete",
+            dropped_messages=self._prompt.dropped_messages if self._prompt else 0,
+            extra=dict(self._noted),
         )
         if self._finished is not None:
             meta = replace(
@@ -174,7 +192,7 @@ class Answer:
             )
         if self.error is not None:
             values = {name: value for name, value in self.error.values.items() if isinstance(value, (str, int, float))}
-            return replace(meta, status="stopped", error=self.error.code, extra={"error_values": values})
+            return replace(meta, status="stopped", error=self.error.code, extra={**meta.extra, "error_values": values})
         return replace(meta, status="stopped") if self._cancel.is_set() else meta
 
     def _trace(self) -> Trace | None:

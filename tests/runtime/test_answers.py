@@ -10,7 +10,7 @@ import llm
 from llm.chat import answers as module
 from llm.chat.answers import Answers, Request
 from llm.errors import OutOfMemory, RanOut
-from llm.events import Finished, TextDelta
+from llm.events import Finished, Noted, TextDelta
 from llm.messages import DocumentPart
 from llm.store import store
 from tests.runtime.scripted import scripted_model
@@ -59,6 +59,26 @@ def test_it_is_kept_with_its_facts_and_its_tokens(begin):
     trace = kept.trace(last.id)
     assert [token.text for token in trace.tokens] == ["a", "b"]
     assert trace.prompt.ids == engine.received[0][0].ids and "be kind" in trace.prompt.text
+
+
+def test_a_page_may_write_answers_in_its_own_way_and_keep_what_they_rest_on(begin):
+    answer, kept, conversation_id, engine = begin(script=["never"])
+    watched(answer)
+    asked = []
+
+    def write(model, messages, settings, cancel):
+        asked.append([message.text for message in messages])
+        yield Noted({"passages": [1, 2]})
+        yield TextDelta("It says so [1].")
+        yield Noted({"passages": [1]})
+        yield Finished("stop")
+
+    request = Request("scripted", llm.GenerationSettings(), write=write)
+    begin.asking.ask(kept, conversation_id, llm.user("why?"), request)
+    watched(begin.asking.of(conversation_id))
+    last = kept.path(conversation_id)[-1]
+    assert last.message.text == "It says so [1]." and dict(last.meta.extra) == {"passages": [1]}
+    assert asked == [["be kind", "hi", "never", "why?"]] and len(engine.received) == 1
 
 
 def test_stop_keeps_what_was_written(begin):
