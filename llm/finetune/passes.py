@@ -1,4 +1,9 @@
-"""One pass over rows: packed without padding where the network can, the head reckoned on trained places only."""
+"""One pass over rows: packed without padding where the network can, the head reckoned on trained places only.
+
+Rows in one pass stand behind one another, each seeing itself alone, at positions of its own. What all of them begin
+with (a template's system prompt is often half of a short row) is reckoned once and seen by all; the gradients through
+it add up to the same.
+"""
 
 from __future__ import annotations
 
@@ -25,6 +30,7 @@ class Passes:
         self._places: torch.Tensor | None = None
         self.device: torch.device = model.get_input_embeddings().weight.device
         model.get_output_embeddings().register_forward_pre_hook(self._only_trained)
+        self._window = _window(model.config)
         self.packs = self._can_pack()
 
     def loss(self, rows: Sequence[Encoded]) -> torch.Tensor:
@@ -35,14 +41,22 @@ class Passes:
         """Rows by pass: packed up to a length, or those of equal length, so that nothing is ever padded."""
         most_tokens = PACKED_TOKENS.get(self.device.type, PACKED_TOKENS["cpu"])
         groups: list[list[Encoded]] = []
-        for row in sorted(rows, key=lambda row: len(row.ids)):
+        shared = tokens = 0
+        # In order of their ids those stand together that begin alike.
+        for row in sorted(rows, key=lambda row: row.ids if self.packs else len(row.ids)):
             last = groups[-1] if groups else []
-            tokens = sum(len(other.ids) for other in last) + len(row.ids)
-            alike = self.packs or (last and len(last[0].ids) == len(row.ids))
-            if last and len(last) < most_rows and alike and tokens <= most_tokens:
+            common = _common((last[0], row), shared) if last else 0
+            together = tokens + (shared - common) * (len(last) - 1) + len(row.ids) - common
+            if self.packs:
+                fits = together <= most_tokens and max(len(other.ids) for other in (*last[:1], row)) <= self._window
+            else:
+                fits = len(last[0].ids) == len(row.ids) if last else False
+            if last and len(last) < most_rows and fits:
                 last.append(row)
+                shared, tokens = common, together
             else:
                 groups.append([row])
+                shared, tokens = len(row.ids), len(row.ids)
         return groups
 
     @torch.no_grad()
@@ -78,28 +92,41 @@ class Passes:
 
     def _logits(self, rows: Sequence[Encoded]) -> tuple[torch.Tensor, torch.Tensor]:
         """Scores (trained tokens, vocabulary) in float32, and the ids that should have been likeliest."""
-        places: list[int] = []
-        targets: list[int] = []
-        start = 0
-        for row in rows:
-            trained = row.places
-            places += [start + place - 1 for place in trained]
-            targets += [row.ids[place] for place in trained]
-            start += len(row.ids)
-        ids = torch.tensor([token for row in rows for token in row.ids], device=self.device)
-        given: dict[str, Any] = {"use_cache": False}
-        if self.packs:
-            positions = torch.cat([torch.arange(len(row.ids)) for row in rows])
-            given["position_ids"] = positions[None].to(self.device)
-            ids = ids[None]
+        targets = torch.tensor([row.ids[place] for row in rows for place in row.places], device=self.device)
+        given: dict[str, Any]
+        if len(rows) > 1 and self.packs:
+            given, places = self._packed(rows)
         else:
-            ids = ids.view(len(rows), -1)
+            given = {"input_ids": torch.tensor([row.ids for row in rows], device=self.device)}
+            places = [n * len(row.ids) + place - 1 for n, row in enumerate(rows) for place in row.places]
         self._places = torch.tensor(places, device=self.device)
         try:
-            logits = self.model(input_ids=ids, **given).logits
+            logits = self.model(**given, use_cache=False).logits
         finally:
             self._places = None
-        return logits.view(len(targets), -1).float(), torch.tensor(targets, device=self.device)
+        return logits.view(len(targets), -1).float(), targets
+
+    def _packed(self, rows: Sequence[Encoded]) -> tuple[dict[str, Any], list[int]]:
+        """What the network is given for rows behind one another, and the places before their trained tokens."""
+        shared = _common(rows, len(rows[0].ids))
+        ids, positions, segments, places = list(rows[0].ids[:shared]), list(range(shared)), [0] * shared, []
+        for number, row in enumerate(rows, start=1):
+            start = len(ids) - shared  # a row's place in the pass is its own place and this
+            places += [place - 1 + (start if place > shared else 0) for place in row.places]
+            ids += row.ids[shared:]
+            positions += range(shared, len(row.ids))
+            segments += [number] * (len(row.ids) - shared)
+        of = torch.tensor(segments, device=self.device)
+        visible = ((of[:, None] == of[None]) | (of[None] == 0)).tril_()
+        dtype = self.model.get_input_embeddings().weight.dtype
+        mask = torch.zeros(visible.shape, dtype=dtype, device=self.device)
+        mask.masked_fill_(~visible, torch.finfo(dtype).min)
+        given = {
+            "input_ids": torch.tensor([ids], device=self.device),
+            "position_ids": torch.tensor([positions], device=self.device),
+            "attention_mask": mask[None, None],
+        }
+        return given, places
 
     def _only_trained(self, head: Any, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...] | None:
         if self._places is None:
@@ -111,9 +138,9 @@ class Passes:
         """Whether rows in one pass get the same scores as each alone."""
         vocabulary = self.model.get_input_embeddings().weight.shape[0]
         rows = []
-        for number, length in enumerate((7, 5, 9)):
-            ids = tuple((10 + 3 * number + place) % vocabulary for place in range(length))
-            rows.append(Encoded(ids, (*[False] * (length - 1), True)))
+        for number, length in enumerate((4, 3, 6)):  # not longer than any sight
+            ids = (7, 8, *((10 + 3 * number + place) % vocabulary for place in range(length)))
+            rows.append(Encoded(ids, (*[False] * (len(ids) - 1), True)))
         self.packs = False
         alone = torch.cat([self._logits([row])[0] for row in rows])
         self.packs = True
@@ -123,3 +150,19 @@ class Passes:
             return False
         tolerance = TOLERANCE.get(self.model.get_input_embeddings().weight.dtype, LOOSE_TOLERANCE)
         return bool((alone - together).abs().max() <= tolerance * alone.abs().max().clamp(min=1e-3))
+
+
+def _common(rows: Sequence[Encoded], most: int) -> int:
+    """How many tokens all rows begin with and none of them learns."""
+    first = rows[0].ids
+    for row in rows:
+        most = min(most, row.places[0] if row.places else len(row.ids) - 1)
+        most = next((place for place in range(most) if row.ids[place] != first[place]), most)
+    return most
+
+
+def _window(config: Any) -> float:
+    """The shortest sight that a layer has; rows that are longer stand alone, with the network's own mask."""
+    text = config.get_text_config(decoder=True)
+    sights = [getattr(text, name, None) for name in ("sliding_window", "attention_chunk_size")]
+    return min((sight for sight in sights if isinstance(sight, int) and sight > 0), default=float("inf"))
