@@ -19,24 +19,28 @@ import resource
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from llm.catalogue.lookup import find
+from llm.chat import recordings
 from llm.config import config
 from llm.engines.whisper.engine import load
+from llm.jobs import jobs
 from llm.plan import LoadPlan
+from llm.runtime import handles
 from llm.runtime.speech_model import SpeechModel
 from llm.sources import fetch
 from llm.speech.audio import SAMPLE_RATE, blocks
 from llm.speech.chunks import BATCHED, chunks
-from llm.speech.jobs import Job
 from llm.speech.options import SpeechOptions
+from llm.speech.segments import Transcription
 from llm.speech.transcriber import Recording
+from llm.store import store
 from tests.speech import samples
 
 THREADS = config().threads or os.cpu_count() or 1
@@ -95,22 +99,25 @@ def hearth_model() -> SpeechModel:
 
 def hearth(words: bool) -> Callable[[Path], Result]:
     """Through a job, as the page starts one; its thread writes and this one polls."""
-    model = hearth_model()
+    entry = find(config().starter_speech)
+    handles.transcriber(entry)
 
     def run(path: Path) -> Result:
-        begun = time.perf_counter()
-        job = Job([Recording(path, path.name)], SpeechOptions(word_timestamps=words), "benchmark")
-        args = (lambda: model, lambda *_: "kept", threading.Semaphore())
-        thread = threading.Thread(target=job.run, args=args)
-        thread.start()
-        first_s = 0.0
-        while thread.is_alive():
-            thread.join(0.05)
-            if job.files[0].segments and not first_s:
+        begun, first_s = time.perf_counter(), 0.0
+        options = SpeechOptions(word_timestamps=words)
+        job = recordings.start([Recording(path, path.name)], options, entry.id, "benchmark")
+        while job.active:
+            job = jobs().wait(job.id, 0.05) or job
+            if recordings.files_of(job)[0].segments and not first_s:
                 first_s = time.perf_counter() - begun
-        if job.files[0].error:
-            raise job.files[0].error
-        return " ".join(segment.text for segment in job.files[0].segments), first_s
+        (file,) = recordings.files_of(job)
+        if file.error_code:
+            raise RuntimeError(file.error_text)
+        kept = store("benchmark")
+        text = Transcription.of(kept.transcripts.get(file.transcript_id).payload).text
+        kept.transcripts.delete(file.transcript_id)
+        kept.purge(timedelta())
+        return text.replace("\n", " "), first_s
 
     return run
 

@@ -8,13 +8,13 @@ import streamlit as st
 
 from llm.catalogue.entry import ModelEntry
 from llm.catalogue.lookup import where
-from llm.runtime.protocols import Transcriber
 from llm.speech.options import SpeechOptions
 from ui.shared.i18n import t, words
+from ui.shared.jobs import job_card
 from ui.shared.model_picker import offer_download, pick_model
 from ui.speech.inputs import options_panel, recordings
 from ui.speech.progress import finish, job_view, show_problems
-from ui.speech.state import current_job, current_transcript, start, start_again
+from ui.speech.state import current_job, current_transcript, other_jobs, start, start_again
 from ui.speech.transcript_list import transcript_list
 
 MODEL = "speech.model"
@@ -30,11 +30,13 @@ def main() -> None:
     transcript_list(shown[0] if shown else None)
     st.title(t("speech.heading"))
     if job is not None:
-        job_view(job)
+        job_view(job.id)
     if shown is not None:
         result(*shown, busy=job is not None)
     elif job is None:
         form()
+    for other in other_jobs():
+        job_card(other.id)
 
 
 def model() -> ModelEntry | None:
@@ -62,7 +64,7 @@ def form() -> None:
         key="speech_start",
     )
     if pressed and entry is not None:
-        start(waiting, options, lambda: open_model(entry))
+        start(waiting, options, entry)
         st.rerun()
 
 
@@ -87,16 +89,10 @@ def result(item: Any, transcription: Any, busy: bool) -> None:
     def retry(start_s: float, end_s: float) -> None:
         if there and entry is not None and not busy:
             options = SpeechOptions().with_values(transcription.options).retry(heat, transcription.language)
-            start_again(item, transcription, (start_s, end_s), options, lambda: open_model(entry))
+            start_again(item, transcription, (start_s, end_s), options, entry)
 
     with text:
         speech_editor.editor(item, transcription, retry)
-
-
-def open_model(entry: ModelEntry) -> Transcriber:
-    from llm.runtime.handles import transcriber
-
-    return transcriber(entry)
 
 
 main()

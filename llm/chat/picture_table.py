@@ -10,7 +10,7 @@ from llm.cancel import Cancel
 from llm.catalogue.lookup import find
 from llm.errors import Cancelled, ModelError
 from llm.events import Finished, TextDelta
-from llm.jobs import Job
+from llm.jobs import Job, error_fields
 from llm.messages import user
 from llm.runtime import handles
 from llm.settings import GenerationSettings
@@ -39,7 +39,7 @@ def _row(path: Path, name: str, job: Job) -> dict[str, Any]:
     except Cancelled:
         raise
     except ModelError as error:
-        return {"error_code": error.code, "error_values": error.values, "error_text": str(error)}
+        return error_fields(error)
 
 
 def _answer(path: Path, name: str, model_id: str, question: str, cancel: Cancel) -> str:

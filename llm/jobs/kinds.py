@@ -55,6 +55,7 @@ KINDS: dict[str, JobKind] = {
     "finetune.run": JobKind("llm.finetune.training:train", resumes=True, pausable=True),
     "finetune.evaluate": JobKind("llm.finetune.evaluate:evaluate"),
     "finetune.export": JobKind("llm.finetune.export:make"),
+    "speech.transcribe": JobKind("llm.chat.recordings:run", resumes=True, at_once=2),
     "models.download": JobKind(
         "llm.sources.downloads:run",
         resumes=True,

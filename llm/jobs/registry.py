@@ -12,10 +12,11 @@ import threading
 import time
 import uuid
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from filelock import FileLock, Timeout
 
@@ -76,7 +77,7 @@ class Job:
     def troubled(self, error: ModelError) -> None:
         """Tells why the work waits before it tries again; the next progress takes it back."""
         self._troubled = True
-        self._jobs._change(self.id, stage="retrying", rate=0.0, **_told(error))
+        self._jobs._change(self.id, stage="retrying", rate=0.0, **error_fields(error))
 
     def log(self, text: str) -> None:
         """A line in the job's own log, which pages show."""
@@ -102,7 +103,7 @@ class Jobs:
         title: str,
         params: Mapping[str, Any],
         owner: str = LOCAL,
-        inputs: Sequence[tuple[str, bytes]] = (),
+        inputs: Sequence[tuple[str, bytes | str | Path | BinaryIO]] = (),
     ) -> JobRecord:
         """Begins work of a kind. `params` are JSON; `inputs` are files by name, kept with the job until it is removed.
 
@@ -116,7 +117,12 @@ class Jobs:
         folder = self.folder_of(record.id)
         (folder / "inputs").mkdir(parents=True)
         for index, (_, data) in enumerate(inputs):  # people's file names are nothing to make paths of
-            (folder / "inputs" / str(index)).write_bytes(data)
+            with (folder / "inputs" / str(index)).open("wb") as kept:
+                if isinstance(data, bytes):
+                    kept.write(data)
+                else:
+                    with open(data, "rb") if isinstance(data, str | Path) else nullcontext(data) as given_file:
+                        shutil.copyfileobj(given_file, kept)
         records.write(self._file(record.id), record)
         with self._lock:
             self._records[record.id] = record
@@ -171,6 +177,13 @@ class Jobs:
                     self._give_up(job_id)
                 del self._records[job_id]
                 shutil.rmtree(self.folder_of(job_id), ignore_errors=True)
+
+    def note(self, job_id: str, **values: Any) -> None:
+        """Adds to the result of a job that does not run; values are JSON."""
+        with self._lock:
+            record = self._records.get(job_id)
+            if record is not None and job_id not in self._running:
+                self._change(job_id, result={**record.result, **values})
 
     def wait(self, job_id: str, timeout_s: float | None = None) -> JobRecord | None:
         """The job once it has ended or been paused, or as it is after the time."""
@@ -247,7 +260,7 @@ class Jobs:
 
     def _failed(self, job: Job, error: ModelError) -> None:
         _log.error("job %s: %s", job.id, error)
-        self._change(job.id, state="failed", rate=0.0, result=dict(job.result), **_told(error))
+        self._change(job.id, state="failed", rate=0.0, result=dict(job.result), **error_fields(error))
 
     def _change(self, job_id: str, save: bool = True, **values: Any) -> None:
         with self._lock:
@@ -289,13 +302,14 @@ class Jobs:
 
     def _take_up(self, record: JobRecord) -> None:
         """Of a process that died: what can go on does, anything else has failed. Others' work is left to them."""
-        if not self._is_free(record.id):
+        just_begun = record.state == "queued" and time.time() - record.created_at < _RACY_S  # its thread locks it soon
+        if just_begun or not self._is_free(record.id):
             return
         if record.kind in self._kinds and self._kinds[record.kind].resumes:
             self._change(record.id, state="queued")
             self._begin(record.id)
         else:
-            self._change(record.id, state="failed", rate=0.0, **_told(JobInterrupted(title=record.title)))
+            self._change(record.id, state="failed", rate=0.0, **error_fields(JobInterrupted(title=record.title)))
 
     def _is_free(self, job_id: str) -> bool:
         """Whether no process works on it."""
@@ -306,7 +320,7 @@ class Jobs:
             return False
 
 
-def _told(error: ModelError) -> dict[str, Any]:
+def error_fields(error: ModelError) -> dict[str, Any]:
     """An error as records keep it; keys that stand in an address are nobody's to read."""
     values = {name: without_secrets(v) if isinstance(v, str) else v for name, v in error.values.items()}
     return {"error_code": error.code, "error_values": values, "error_text": without_secrets(str(error))}

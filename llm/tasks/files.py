@@ -16,7 +16,7 @@ import numpy as np
 
 from llm.catalogue.lookup import find
 from llm.errors import Cancelled, ModelError
-from llm.jobs import Job
+from llm.jobs import Job, error_fields
 from llm.tasks.media import PICTURE_TASKS, Boxes, Classified, Masks, MediaRun, run_picture, run_sound
 from llm.tasks.sound_heads import TimeLine
 from llm.vision.sheet import as_csv
@@ -47,9 +47,7 @@ def run(job: Job) -> dict[str, Any]:
         except Cancelled:
             raise
         except ModelError as error:
-            rows.append(
-                {"file": name, "error_code": error.code, "error_values": error.values, "error_text": str(error)}
-            )
+            rows.append({"file": name, **error_fields(error)})
         job.keep(rows=rows)
     job.progress(len(given), len(given), "files")
     return {"rows": rows}

@@ -18,8 +18,9 @@ from streamlit.testing.v1 import AppTest
 from llm.cancel import Cancel
 from llm.catalogue.entry import ModelEntry
 from llm.catalogue.toml_file import write_entries
+from llm.chat.recordings import KIND
+from llm.jobs import JobRecord, jobs
 from llm.runtime import handles
-from llm.speech.jobs import Job, jobs
 from llm.speech.options import CONTROLS, SpeechOptions
 from llm.speech.segments import Segment, SpeechFinished, SpeechProgress, SpeechStarted, Transcription, Word
 from llm.speech.transcriber import Recording
@@ -60,7 +61,6 @@ def recorder(data_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Recorder:
     write_entries(data_folder / "models.toml", [entry])
     model = Recorder(entry)
     monkeypatch.setattr(handles, "load", lambda *_: model)
-    jobs.cache_clear()
     return model
 
 
@@ -97,8 +97,20 @@ def transcribe(app: AppTest, *files: tuple[str, bytes, str]) -> AppTest:
     return checked(app.run())
 
 
-def running() -> list[Job]:
-    return list(jobs()._jobs.values())
+def running() -> list[JobRecord]:
+    return jobs().all(kind=KIND)
+
+
+def test_what_failed_stays_for_another_try_until_it_is_dropped(recorder: Recorder):
+    transcribe(page(), ("a.wav", wav(), "audio/wav"), ("notes.mp3", b"just words " * 50, "audio/mpeg"))
+    app = page()  # a reload, a new session, a restart: the file is still there
+    checked(app.button(key="speech_new").click().run())
+    assert "notes.mp3" in app.error[0].value
+    (drop,) = (button for button in app.button if (button.key or "").startswith("speech_held_"))
+    assert not app.button(key="speech_start").disabled
+    checked(drop.click().run())
+    assert not app.error and jobs().all(kind=KIND) == []
+    assert titles() == ["a.wav"]
 
 
 def titles() -> list[str]:
@@ -262,7 +274,7 @@ def test_another_try_takes_the_place_of_the_passage(recorder: Recorder):
     def again() -> None:
         item = store().transcripts.get(kept)
         before = Transcription.of(item.payload)
-        start_again(item, before, (1.0, 2.0), SpeechOptions().retry(0.6, "en"), lambda: recorder)
+        start_again(item, before, (1.0, 2.0), SpeechOptions().retry(0.6, "en"), recorder.entry)
 
     again()
     deadline = time.monotonic() + 20

@@ -7,12 +7,14 @@ from typing import Any
 
 import streamlit as st
 
+from llm.chat.recordings import drop, held
 from llm.speech.options import CONTROLS, SpeechOptions
 from llm.speech.transcriber import Recording
 from ui.shared.controls import draw_controls
 from ui.shared.i18n import language, t, words
 from ui.shared.markdown import escaped
-from ui.speech.state import HELD, OPTIONS
+from ui.shared.state import owner
+from ui.speech.state import OPTIONS
 
 
 def recordings() -> list[Recording]:
@@ -30,24 +32,20 @@ def recordings() -> list[Recording]:
 def _held(chosen: list[Recording]) -> list[Recording]:
     """What could not be transcribed, kept for another try until it is taken off."""
     known = {recording.name for recording in chosen}
-    held = [recording for recording in st.session_state.get(HELD, []) if recording.name not in known]
-    for place, recording in enumerate(held):
+    waiting = [kept for kept in held(owner()) if kept.recording.name not in known]
+    for kept in waiting:
+        name = escaped(kept.recording.name)
         with st.container(horizontal=True, vertical_alignment="center"):
-            st.caption(t("speech.held", name=escaped(recording.name)))
+            st.caption(t("speech.held", name=name))
             st.button(
-                t("speech.drop_held", name=escaped(recording.name)),
+                t("speech.drop_held", name=name),
                 icon=":material/close:",
-                key=f"speech_held_{place}",
-                on_click=_drop,
-                args=(recording,),
+                key=f"speech_held_{kept.job_id}_{kept.place}",
+                on_click=drop,
+                args=(kept.job_id, kept.place, owner()),
                 type="tertiary",
             )
-    return held
-
-
-def _drop(recording: Recording) -> None:
-    """Callback: a recording is no longer wanted."""
-    st.session_state[HELD] = [other for other in st.session_state.get(HELD, []) if other is not recording]
+    return [kept.recording for kept in waiting]
 
 
 def options_panel(languages: tuple[str, ...]) -> SpeechOptions:

@@ -2,37 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import streamlit as st
 
+from llm.catalogue.entry import ModelEntry
+from llm.chat import recordings
 from llm.errors import NotFound
-from llm.speech.jobs import Job, Keep, OpenModel, jobs
+from llm.jobs import JobRecord, jobs
 from llm.speech.options import SpeechOptions
 from llm.speech.segments import Segment, Transcription
 from llm.speech.transcriber import Recording
-from llm.store import Store, Transcript
+from llm.store import Transcript
 from ui.shared.state import kept, owner
 
 TRANSCRIPT = "speech.transcript"
 JOB = "speech.job"
 OPTIONS = "speech.options"
-PROBLEMS = "speech.problems"
 DELETED = "speech.deleted"
 UNDO = "speech.undo"
 UNDO_STEPS = 30
-
-
-HELD = "speech.held"
-"""Recordings that could not be transcribed, for another try."""
 
 
 def open_transcript(transcript_id: str) -> None:
     """Callback: shows a transcript; an empty id is the form for a new one."""
     st.session_state[TRANSCRIPT] = transcript_id
     st.session_state[UNDO] = []
-    st.session_state.pop(PROBLEMS, None)
+    recordings.forget_ended(owner())
 
 
 def current_transcript() -> tuple[Transcript, Transcription] | None:
@@ -50,14 +47,20 @@ def current_transcript() -> tuple[Transcript, Transcription] | None:
     return None
 
 
-def current_job() -> Job | None:
+def current_job() -> JobRecord | None:
     """The job that this visitor began: the session's, or after a reload the one that the address names."""
     job = jobs().get(st.session_state.get(JOB) or st.query_params.get("job", ""), owner())
-    if job is None:
+    if job is None or (not job.active and job.result.get("seen")):
         st.query_params.pop("job", None)
-    else:
-        st.session_state[JOB] = st.query_params["job"] = job.id
+        st.session_state.pop(JOB, None)
+        return None
+    st.session_state[JOB] = st.query_params["job"] = job.id
     return job
+
+
+def other_jobs() -> list[JobRecord]:
+    """What runs of the same owner's, begun in another session."""
+    return [job for job in jobs().all(owner(), recordings.KIND) if job.active and job.id != st.session_state.get(JOB)]
 
 
 def change(item: Transcript, before: Transcription, segments: Sequence[Segment]) -> None:
@@ -76,57 +79,19 @@ def undo(transcript_id: str) -> None:
         kept().transcripts.update(transcript_id, payload=steps.pop().to_dict())
 
 
-def start(recordings: Sequence[Recording], options: SpeechOptions, model: OpenModel) -> Job:
+def start(waiting: Sequence[Recording], options: SpeechOptions, model: ModelEntry) -> JobRecord:
     """Begins to transcribe; each file becomes a transcript of the visitor's."""
-    st.session_state.pop(PROBLEMS, None)
-    st.session_state.pop(HELD, None)
-    return _begun(jobs().start(recordings, options, owner(), model, _keep_new(kept())))
+    return _begun(recordings.start(waiting, options, model.id, owner()))
 
 
 def start_again(
-    item: Transcript, before: Transcription, passage: tuple[float, float], options: SpeechOptions, model: OpenModel
-) -> Job:
+    item: Transcript, before: Transcription, passage: tuple[float, float], options: SpeechOptions, model: ModelEntry
+) -> JobRecord:
     """Begins to transcribe one passage again, in seconds; it takes the place of what stood there."""
-    store = kept()
-    path = store.attachments.path(item.audio_sha256 or "")
     remember_for_undo(before)
-    recording = Recording(path, item.title, *passage)
-    keep = _keep_passage(store, item.id, passage)
-    return _begun(jobs().start([recording], options, owner(), model, keep, drafts=False))
+    return _begun(recordings.start_again(item, passage, options, model.id, owner()))
 
 
-def _begun(job: Job) -> Job:
+def _begun(job: JobRecord) -> JobRecord:
     st.session_state[JOB] = job.id
     return job
-
-
-def _keep_new(store: Store) -> Keep:
-    from llm.speech.playable import playable
-
-    def keep(result: Transcription, recording: Recording, before: str) -> str:
-        if before:
-            store.transcripts.update(before, payload=result.to_dict())
-            return before
-        with playable(recording.source, recording.name) as (audio, media_type):
-            sha256 = store.attachments.put(audio)
-        made = store.transcripts.create(
-            recording.name, result.to_dict(), audio_sha256=sha256, audio_name=recording.name, audio_type=media_type
-        )
-        return made.id
-
-    return keep
-
-
-def _keep_passage(store: Store, transcript_id: str, passage: tuple[float, float]) -> Callable[..., str]:
-    from llm.speech.editing import replaced
-    from llm.speech.marks import marked
-
-    def keep(result: Transcription, recording: Recording, _: str) -> str:
-        whole = Transcription.of(store.transcripts.get(transcript_id).payload)
-        segments = marked(
-            replaced(whole.segments, *passage, result.segments), SpeechOptions().with_values(whole.options)
-        )
-        store.transcripts.update(transcript_id, payload=replace(whole, segments=tuple(segments)).to_dict())
-        return transcript_id
-
-    return keep

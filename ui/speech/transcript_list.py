@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import streamlit as st
 
+from llm.chat.recordings import growing
 from llm.errors import NotFound
-from llm.speech.jobs import jobs
 from llm.store import Transcript
 from ui.shared.i18n import t
 from ui.shared.markdown import escaped
@@ -32,9 +32,9 @@ def transcript_list(shown: Transcript | None) -> None:
         _undo_delete()
         limit = st.session_state.get("speech_list_limit", SHOWN)
         page = kept().transcripts.list(query, limit=limit)
-        growing = jobs().drafts(owner())
+        unfinished = growing(owner())
         for item in page.items:
-            if item.id not in growing:
+            if item.id not in unfinished:
                 _row(item, shown)
         if not page.items:
             st.caption(t("speech.nothing_found") if query else t("speech.none_yet"))
