@@ -56,6 +56,7 @@ KINDS: dict[str, JobKind] = {
     "finetune.evaluate": JobKind("llm.finetune.evaluate:evaluate"),
     "finetune.export": JobKind("llm.finetune.export:make"),
     "speech.transcribe": JobKind("llm.chat.recordings:run", resumes=True, at_once=2),
+    "knowledge.read": JobKind("llm.knowledge.reading:read_base", resumes=True, pausable=True),
     "models.download": JobKind(
         "llm.sources.downloads:run",
         resumes=True,
