@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from llm.checkpoints.chatglm2_model import ChatGLM2ForCausalLM, glm_config
-from llm.checkpoints.loading import StoredTensor, build, read_json, split_rows, stored_tensors
+from llm.checkpoints.loading import StoredTensor, build, read_json, split_rows
+from llm.checkpoints.prefix_files import PREFIX_TENSORS, base_folder, with_prefix
 from llm.errors import UnsupportedModel
 from llm.families.chatglm2 import ChatGLM2Tokenizer
 from llm.families.chatglm3 import ChatGLM3Tokenizer
@@ -42,21 +43,24 @@ class ChatGLM2Loader:
 
     def load_model(self, folder: Path, config: Mapping[str, Any], **kwargs: Any) -> Any:
         _check(folder, config)
-        return build(
-            ChatGLM2ForCausalLM, glm_config(config), self.tensors(stored_tensors(folder), config), folder, **kwargs
-        )
+        stored = with_prefix(folder, config, "transformer.embedding.word_embeddings.weight")
+        return build(ChatGLM2ForCausalLM, glm_config(config), self.tensors(stored, config), folder, **kwargs)
 
     def tensors(self, stored: Mapping[str, StoredTensor], config: Mapping[str, Any]) -> dict[str, StoredTensor]:
         """The published tensors under GLM's names, queries, keys and values apart."""
         return dict(pair for name, tensor in stored.items() for pair in _renamed(name, tensor, config))
 
     def load_tokenizer(self, folder: Path, config: Mapping[str, Any]) -> SentencePieceSpans:
-        return ChatGLM3Tokenizer(folder) if is_chatglm3(folder, config) else ChatGLM2Tokenizer(folder)
+        place = _vocabulary_folder(folder, config)
+        return ChatGLM3Tokenizer(place) if is_chatglm3(folder, config) else ChatGLM2Tokenizer(place)
 
 
 def _renamed(name: str, tensor: StoredTensor, config: Mapping[str, Any]) -> Iterator[tuple[str, StoredTensor]]:
     if name in _NAMES:
         yield _NAMES[name], tensor
+        return
+    if name.startswith(PREFIX_TENSORS):
+        yield f"model.prefix_encoder.{name.removeprefix(PREFIX_TENSORS)}", tensor
         return
     match = _LAYER.fullmatch(name)
     if match is None:
@@ -90,10 +94,13 @@ def _check(folder: Path, config: Mapping[str, Any]) -> None:
     for key, value in expected.items():
         if config.get(key, value) != value:
             raise UnsupportedModel(path=folder / "config.json", detail=f"{key} is {config[key]!r}")
-    if config.get("pre_seq_len"):
-        raise UnsupportedModel(path=folder / "config.json", detail="it asks for a P-Tuning prefix (pre_seq_len)")
-    if not (folder / "tokenizer.model").is_file():
+    if not (_vocabulary_folder(folder, config) / "tokenizer.model").is_file():
         raise UnsupportedModel(path=folder, detail="its vocabulary is not a sentencepiece tokenizer.model")
+
+
+def _vocabulary_folder(folder: Path, config: Mapping[str, Any]) -> Path:
+    """Where the vocabulary lies: a folder that holds a prefix alone has the network's."""
+    return folder if (folder / "tokenizer.model").is_file() else base_folder(folder, config) or folder
 
 
 loader = ChatGLM2Loader()

@@ -16,6 +16,7 @@ from torch.nn import functional
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.cache_utils import Cache, DynamicCache
 from transformers.generation import GenerationMixin
+from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutputWithPast
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.models.llama.modeling_llama import eager_attention_forward, rotate_half
@@ -23,6 +24,7 @@ from transformers.models.llama.modeling_llama import eager_attention_forward, ro
 from llm.checkpoints import cache_notes
 from llm.checkpoints.computed_buffers import FillsTables, Tables
 from llm.checkpoints.loading import dtype_of
+from llm.checkpoints.prefix import Front, PrefixEncoder, in_front
 
 RESIDUAL_SCALE = math.sqrt(2 * 28)
 """The published code takes the 28 from a default argument, not from config.json's number of layers."""
@@ -105,10 +107,9 @@ class ChatGLMAttention(nn.Module):
         angles: tuple[torch.Tensor, torch.Tensor],
         mask: torch.Tensor | None,
         cache: Cache | None,
-        prefix: tuple[torch.Tensor, torch.Tensor] | None,
+        prefix: Front | None,
         **kwargs: Any,
     ) -> torch.Tensor:
-        """prefix: keys and values (heads, prefix tokens, head size) that every token sees, not turned."""
         rows, tokens, _ = hidden_states.shape
         fused = self.query_key_value(hidden_states).view(rows, tokens, self.heads, 3 * self.head_size)
         query, key, value = fused.transpose(1, 2).chunk(3, dim=-1)
@@ -116,8 +117,7 @@ class ChatGLMAttention(nn.Module):
         if cache is not None:
             key, value = cache.update(key, value, self.layer_idx)
         if prefix is not None:
-            key = torch.cat((prefix[0].expand(rows, -1, -1, -1), key), dim=2)
-            value = torch.cat((prefix[1].expand(rows, -1, -1, -1), value), dim=2)
+            key, value = in_front(prefix, key, value)
         attention = ALL_ATTENTION_FUNCTIONS.get_interface(self.config._attn_implementation, eager_attention_forward)
         output, _ = attention(
             self, query, key, value, mask, dropout=0.0, scaling=self.head_size**-0.5, is_causal=False, **kwargs
@@ -135,7 +135,7 @@ class ChatGLMMLP(nn.Module):
         return self.dense_4h_to_h(functional.gelu(self.dense_h_to_4h(hidden_states), approximate="tanh"))
 
 
-class ChatGLMLayer(nn.Module):
+class ChatGLMLayer(GradientCheckpointingLayer):
     """x = a * norm(x) + attention(norm(x)), then the same with the MLP: the raw x ends at each norm."""
 
     def __init__(self, config: ChatGLMConfig, layer_idx: int) -> None:
@@ -152,39 +152,13 @@ class ChatGLMLayer(nn.Module):
         return RESIDUAL_SCALE * hidden_states + self.mlp(hidden_states)
 
 
-class PrefixEncoder(nn.Module):
-    """P-Tuning v2's prefix (arXiv:2110.07602): keys and values in front of every layer's own."""
-
-    def __init__(self, config: ChatGLMConfig) -> None:
-        super().__init__()
-        self.shape = (
-            config.num_hidden_layers,
-            2,
-            config.num_attention_heads,
-            config.hidden_size // config.num_attention_heads,
-        )
-        width = config.num_hidden_layers * 2 * config.hidden_size
-        self.trans: nn.Module | None = None
-        if config.prefix_projection:
-            self.embedding = nn.Embedding(config.pre_seq_len, config.hidden_size)
-            self.trans = nn.Sequential(
-                nn.Linear(config.hidden_size, config.hidden_size), nn.Tanh(), nn.Linear(config.hidden_size, width)
-            )
-        else:
-            self.embedding = nn.Embedding(config.pre_seq_len, width)
-
-    def forward(self) -> list[tuple[torch.Tensor, torch.Tensor]]:
-        """Keys and values (heads, prefix tokens, head size) of each layer."""
-        rows = self.embedding.weight if self.trans is None else self.trans(self.embedding.weight)
-        return [tuple(layer) for layer in rows.view(-1, *self.shape).permute(1, 2, 3, 0, 4)]
-
-
 class ChatGLMPreTrainedModel(FillsTables, PreTrainedModel):
     config_class = ChatGLMConfig
     base_model_prefix = "transformer"
     _no_split_modules = ["ChatGLMLayer"]  # noqa: RUF012
     _skip_keys_device_placement = ["past_key_values"]  # noqa: RUF012
     _supports_sdpa = True
+    supports_gradient_checkpointing = True
     _supports_attention_backend = True
 
 
@@ -229,7 +203,9 @@ class ChatGLMModel(ChatGLMPreTrainedModel):
             mask = _answer_mask(input_ids, attention_mask, past_key_values.get_seq_length())  # type: ignore[union-attr]
         cache_notes.remember(past_key_values, self.config.num_hidden_layers, positions.float())
         angles = self.rotary_emb(positions, hidden_states.dtype)
-        prefix = self.prefix_encoder() if self.prefix_encoder is not None else [None] * len(self.layers)
+        prefix = (
+            self.prefix_encoder(hidden_states.dtype) if self.prefix_encoder is not None else [None] * len(self.layers)
+        )
         mask = _additive(mask, hidden_states.dtype, self.config.pre_seq_len)
         for layer, front in zip(self.layers, prefix, strict=True):
             hidden_states = layer(hidden_states, angles, mask, past_key_values, front)

@@ -28,6 +28,7 @@ from llm.finetune.encode import Encoded, prompt_ids, trainable
 from llm.finetune.errors import CannotTune, NothingToTrain, TrainingDiverged
 from llm.finetune.lora import Lora
 from llm.finetune.passes import Passes
+from llm.finetune.prefix import Prefix
 from llm.finetune.run import Run
 from llm.finetune.settings import TrainSettings
 from llm.finetune.training import STOP
@@ -351,6 +352,8 @@ def method(model: Any, settings: TrainSettings) -> Learnt:
     match settings.method:
         case "lora" | "qlora":
             return Lora(model, settings)
+        case "prefix":
+            return Prefix(model, settings)
         case other:
             raise CannotTune(model=type(model).__name__, detail=f"the method {other} is not there yet; LoRA is")
 

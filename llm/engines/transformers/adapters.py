@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from llm.catalogue.adapters import PREFIX, WEIGHTS, AdapterNote, lora_scaling, lora_settings
+from llm.checkpoints import prefix
 from llm.errors import AdapterRefused, CorruptModel
 
 PEFT = "base_model.model."
@@ -73,7 +74,7 @@ class Adapters:
         self._loaded: dict[Path, tuple[int, Loaded]] = {}
         self._hooked: set[str] = set()
         self._now: tuple[Loaded, float] | None = None
-        self._own_prefix = getattr(getattr(model, "transformer", None), "prefix_encoder", None)
+        self._own_prefix = self._prefix
 
     def has(self, folder: Path) -> bool:
         """Whether it is in memory as it is on disk."""
@@ -120,12 +121,11 @@ class Adapters:
 
     @property
     def _prefix(self) -> Any:
-        return getattr(getattr(self.model, "transformer", None), "prefix_encoder", None)
+        return getattr(prefix.network_of(self.model), "prefix_encoder", None)
 
     @_prefix.setter
     def _prefix(self, encoder: Any) -> None:
-        self.model.transformer.prefix_encoder = encoder
-        self.model.config.pre_seq_len = 0 if encoder is None else encoder.embedding.num_embeddings
+        prefix.give(self.model, encoder)
 
     def _hook(self, name: str) -> Callable[..., Any]:
         def add(layer: Any, inputs: tuple[Any, ...], output: torch.Tensor) -> torch.Tensor | None:
@@ -177,24 +177,18 @@ class Adapters:
         return LoraPart(a, b, scaling, lengths)
 
     def _read_prefix(self, folder: Path) -> Loaded:
-        transformer = getattr(self.model, "transformer", None)
-        if transformer is None or not hasattr(transformer, "prefix_encoder"):
+        if prefix.network_of(self.model) is None:
             raise self._refusal(folder, "this network takes no prefix")
-        from llm.checkpoints.chatglm_model import PrefixEncoder
-
         tensors = {key.rpartition("prefix_encoder.")[2]: value for key, value in _tensors(folder / PREFIX).items()}
         if "embedding.weight" not in tensors:
             raise self._refusal(folder, "its prefix holds no embedding")
-        config = type(self.model.config)(**self.model.config.to_dict())
-        config.pre_seq_len = tensors["embedding.weight"].shape[0]
-        config.prefix_projection = any(name.startswith("trans.") for name in tensors)
-        encoder = PrefixEncoder(config)
+        projected = any(name.startswith("trans.") for name in tensors)
+        encoder = prefix.encoder_for(self.model, tensors["embedding.weight"].shape[0], projected)
         try:
             encoder.load_state_dict(tensors)
         except RuntimeError as error:
             raise self._refusal(folder, "its prefix has other measures than the network") from error
-        weight = self.model.get_input_embeddings().weight
-        return Loaded(prefix=encoder.to(weight.device, weight.dtype).eval())
+        return Loaded(prefix=encoder.eval())
 
     def _refusal(self, folder: Path, detail: str) -> AdapterRefused:
         return AdapterRefused(adapter=folder.name, model=type(self.model).__name__, detail=detail)
