@@ -12,10 +12,16 @@ from streamlit.testing.v1 import AppTest
 
 from llm.catalogue import lookup
 from llm.config import config
+from llm.engine import MemoryUse
 from llm.jobs import JobRecord, jobs
+from llm.plan import LoadPlan
+from llm.runtime import handles
+from llm.runtime.handles import HandleInfo
+from llm.runtime.registry import HandleKey
 from llm.sources import downloads, fetch
 from tests.catalogue.test_gguf import TINY
 from tests.catalogue.test_lookup import LLAMA, folder
+from tests.conftest import STARTER
 from tests.sources.conftest import home, hub, index  # noqa: F401
 from tests.sources.hub_server import Hub
 from tests.sources.index_server import Index
@@ -48,6 +54,21 @@ def shown(app: AppTest) -> str:
 def test_every_section_opens_in_both_languages_on_an_empty_machine(section: str, language: str) -> None:
     app = page(section, language)
     assert app.title[0].value == ("Models" if language == "en" else "模型")
+
+
+def test_one_model_loaded_in_two_ways_stands_there_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    entry = lookup.find(STARTER)
+    plans = [LoadPlan("cpu", "file", context) for context in (512, 1024)]
+    keys = [HandleKey("/m.gguf", context_tokens=plan.context_tokens) for plan in plans]
+    rows = [
+        HandleInfo(key, None, entry, plan, MemoryUse({"cpu": 10**8}), 0, 0.0)  # type: ignore[arg-type]
+        for key, plan in zip(keys, plans, strict=True)
+    ]
+    monkeypatch.setattr(handles, "loaded", lambda: rows)
+    app = page("loaded")
+    assert [button.key for button in app.button if (button.key or "").startswith("unload_")] == [
+        f"unload_{key}" for key in keys
+    ]
 
 
 def test_the_table_tells_what_fits_and_can_be_filtered() -> None:

@@ -21,7 +21,7 @@ def loaded_models() -> None:
         return
     st.caption(t("models.loaded_total", size=readable_bytes(sum(row.memory.total_bytes for row in rows))))
     for row in rows:
-        with st.container(border=True, key=f"loaded_{row.entry.id}_{row.plan.precision}"):
+        with st.container(border=True, key=f"loaded_{row.key}"):
             st.markdown(f"**{row.entry.name}**")
             plan = [t(f"models.plan_{row.plan.precision}"), row.plan.device]
             if row.plan.context_tokens:
