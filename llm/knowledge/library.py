@@ -67,11 +67,15 @@ class KnownDocument:
 
 @dataclass(frozen=True, slots=True)
 class Passage:
-    """A piece of a document. label: what people call its page. boxes: (page, box) of the blocks that it is made of."""
+    """A piece of a document.
+
+    kind: the document's. label: what people call its page. boxes: (page, box) of the blocks that it is made of.
+    """
 
     id: int
     document_id: str
     document: str
+    kind: str
     position: int
     text: str
     context: str
@@ -91,7 +95,7 @@ _MAY_READ = "(b.owner = :me OR b.shared)"
 _DOCUMENT = """SELECT d.*, (SELECT count(*) FROM pages p WHERE p.document_id = d.id) AS pages,
     (SELECT count(*) FROM passages p WHERE p.document_id = d.id) AS passages
     FROM documents d JOIN bases b ON b.id = d.base_id WHERE """
-_PASSAGE = """SELECT p.*, d.name AS document FROM passages p JOIN documents d ON d.id = p.document_id
+_PASSAGE = """SELECT p.*, d.name AS document, d.kind AS kind FROM passages p JOIN documents d ON d.id = p.document_id
     JOIN bases b ON b.id = p.base_id WHERE """
 
 

@@ -19,6 +19,7 @@ PAGES = (
     ("pages/chat.py", ":material/chat:"),
     ("pages/image.py", ":material/image:"),
     ("pages/speech.py", ":material/mic:"),
+    ("pages/knowledge.py", ":material/menu_book:"),
     ("pages/tasks.py", ":material/checklist:"),
     ("pages/finetune.py", ":material/model_training:"),
     ("pages/models.py", ":material/deployed_code:"),

@@ -31,6 +31,8 @@ class Actions:
     edit: Callable[[StoredMessage, str], None]
     below: Callable[[StoredMessage], None] | None = None
     """Draws what a page adds below a message's words."""
+    words: Callable[[StoredMessage], bool] | None = None
+    """Draws a message's words in the page's own way; False leaves them to be drawn as they are."""
 
 
 def show_path(path: list[StoredMessage], actions: Actions) -> None:
@@ -53,7 +55,8 @@ def show_message(stored: StoredMessage, actions: Actions) -> None:
         if st.session_state.get(CHAT_EDITING) == stored.id:
             _editor(stored, actions)
             return
-        show_parts(stored)
+        if actions.words is None or not actions.words(stored):
+            show_parts(stored)
         if role == "assistant":
             _outcome(stored)
         if actions.below is not None:
