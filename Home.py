@@ -4,9 +4,9 @@ import streamlit as st
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 if get_script_run_ctx(suppress_warning=True):  # a visitor's session runs this script
-    from ui.app.shell import navigation
+    from ui.app.shell import run_page
 
-    navigation().run()
+    run_page()
 else:  # the server imports it
     from llm.diagnostics.logs import setup_logging
     from ui.app.page_error import on_script_error

@@ -19,6 +19,7 @@ from ui.chat.training_row import training_row
 from ui.chat.view import Actions, path_and_answer, show_path, stop_button, watch
 from ui.chat.waiting import waiting_questions
 from ui.shared import state
+from ui.shared.draft import keep_draft
 from ui.shared.i18n import t
 from ui.shared.markdown import escaped
 from ui.shared.model_picker import default_model, offer_download, pick_model
@@ -52,6 +53,7 @@ def page() -> None:
             on_submit=_submitted,
             args=(conversation, entry),
         )
+        keep_draft(conversation.id if conversation else "chat")
     if not path and answer is None:
         _welcome(entry)
     show_path(path, _actions(conversation, entry))

@@ -20,6 +20,7 @@ from ui.image import state
 from ui.image.answer import found_in
 from ui.image.model import choose_model, stands_in
 from ui.image.tray import crop_panel, inputs, ready_made, tray
+from ui.shared.draft import keep_draft
 from ui.shared.i18n import t
 from ui.shared.markdown import escaped
 from ui.shared.settings_panel import answer_settings, conversation_settings
@@ -35,7 +36,7 @@ def page() -> None:
     mode = st.segmented_control(
         t("image.mode"),
         MODES,
-        default="ask",
+        default=None if state.MODE in st.session_state else "ask",
         key=state.MODE,
         required=True,
         format_func=lambda name: t(f"image.mode_{name}"),
@@ -121,6 +122,7 @@ def _input(conversation: Conversation | None, entry: ModelEntry) -> None:
         on_submit=_ask_typed,
         args=(conversation, entry),
     )
+    keep_draft(conversation.id if conversation else "image")
 
 
 def _request(conversation: Conversation, entry: ModelEntry) -> Request:

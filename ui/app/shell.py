@@ -10,6 +10,8 @@ from llm.paths import ICON
 from llm.sources import downloads
 from ui.app import login, style
 from ui.app.cookies import remember
+from ui.app.sidebar import close_on_choice
+from ui.shared.choices import keep_choices
 from ui.shared.i18n import COOKIE, LANGUAGES, language, t
 from ui.shared.state import LANGUAGE
 
@@ -36,6 +38,17 @@ def own_navigation() -> None:
     PagesManager.uses_pages_directory = False
 
 
+def run_page() -> None:
+    """Draws what stands around every page, and the page that the visitor is on."""
+    chosen = navigation()
+    if chosen.url_path == "":  # Home has nothing to choose, and need not wait for the database's libraries
+        chosen.run()
+        return
+    keep_choices()
+    chosen.run()
+    keep_choices()
+
+
 def navigation() -> StreamlitPage:
     """The page that the visitor is on, ready to run, with the menu drawn; the login where one is needed."""
     if (asking := login.gate()) is not None:
@@ -49,6 +62,7 @@ def navigation() -> StreamlitPage:
     )
     st.set_page_config(page_title=f"{chosen.title} · Hearth", page_icon=str(ICON), layout="centered")
     style.apply()
+    close_on_choice()
     _language_switch()
     login.leave()
     return chosen

@@ -77,7 +77,10 @@ def _default(current: str, known: dict[str, ModelEntry]) -> str:
 
 
 def _reader(current: str) -> ModelEntry | None:
-    chat = pick_model("text-generation", current.removeprefix(READER), key=f"image_chat_{current}")
+    last = current.removeprefix(READER) or st.session_state.get(state.CHAT, "")
+    chat = pick_model("text-generation", last, key=f"image_chat_{current}")
+    if chat is not None and not current:
+        st.session_state[state.CHAT] = chat.id
     with st.container(border=True, key="image_reader_note"):
         st.markdown(t("image.reader_note"))
         _offer_seeing(current)

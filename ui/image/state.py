@@ -17,6 +17,8 @@ PROBLEMS = "image.problems"
 ROUND = "image.round"
 MODEL = "image.model"
 MODE = "image.mode"
+CHAT = "image.chat"
+"""The chat model that answers from what was read in a picture."""
 MOST_PICTURES = 16
 
 
