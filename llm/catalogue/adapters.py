@@ -37,6 +37,7 @@ class AdapterNote:
     base: the model's catalogue id or path; base_fingerprint: of its weight files, see `fingerprint`.
     probe_ids, probe_logits: token ids, and the logits after the last of them over the first `len(probe_logits)` ids of
     the vocabulary as they were in training: whoever loads the adapter sees at once whether it works as it did.
+    precision: what the base was trained in; but for float32 the same weights may answer a little otherwise elsewhere.
     """
 
     base: str
@@ -47,6 +48,7 @@ class AdapterNote:
     step: int = 0
     probe_ids: tuple[int, ...] = ()
     probe_logits: tuple[float, ...] = ()
+    precision: str = "float32"
 
     def write(self, folder: Path) -> None:
         write_whole(folder / "hearth.json", json.dumps(asdict(self), ensure_ascii=False))

@@ -15,6 +15,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from llm.checkpoints.frozen_product import product
 from llm.checkpoints.loading import StoredTensor, build
 from llm.errors import UnsupportedModel
 from llm.machine.heap import trim
@@ -71,13 +72,23 @@ class PackedLinear(nn.Module):
         raise UnsupportedModel(path=type(self).__name__, detail="it has no levels")
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        if self.kernel is not None:
-            y = self.kernel(x if self.order is None else x[..., self.order])
-        elif x.device.type == "cpu":
-            y = self._product_on_cpu(x)
-        else:
-            return functional.linear(x, self.weight_of(x.dtype), self.bias)
+        y = product(x, self)
         return y if self.bias is None else y + self.bias
+
+    def product(self, x: torch.Tensor) -> torch.Tensor:
+        if self.kernel is not None:
+            return self.kernel(x if self.order is None else x[..., self.order])
+        return self._product_on_cpu(x) if x.device.type == "cpu" else functional.linear(x, self.weight_of(x.dtype))
+
+    def product_back(self, gradient: torch.Tensor) -> torch.Tensor:
+        if self.kernel is not None:
+            raise UnsupportedModel(path=type(self).__name__, detail="repacked weights have no gradient")
+        found: torch.Tensor | None = None
+        for start in range(0, self.outputs, UNPACKED_AT_ONCE):
+            block = slice(start, start + UNPACKED_AT_ONCE)
+            part = gradient[..., block].float() @ self.weight_of(torch.float32, block)
+            found = part if found is None else found.add_(part)
+        return gradient if found is None else found.to(gradient.dtype)
 
     def _product_on_cpu(self, x: torch.Tensor) -> torch.Tensor:
         y = x.new_empty(*x.shape[:-1], self.outputs)

@@ -82,12 +82,12 @@ def network(entry: ModelEntry, place: Path, settings: TrainSettings) -> tuple[An
         CannotTune: the model is of a kind that cannot be trained.
         CorruptModel, UnsupportedModel, OutOfMemory: as of the engine.
     """
-    if entry.is_gguf:
+    if place.is_file():
         model, tokenizer = _from_gguf(entry, place, settings)
     else:
         from llm.engines.transformers.loading import open_model, open_tokenizer
 
-        model = open_model(entry, place, LoadPlan(device=device(), precision=_precision(settings)))
+        model = open_model(entry, place, LoadPlan(device=device(), precision=precision(settings)))
         tokenizer = open_tokenizer(place)
     model.requires_grad_(False)
     return model.eval(), lambda ids: str(tokenizer.decode(ids))
@@ -111,7 +111,8 @@ def device() -> Literal["cpu", "cuda"]:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def _precision(settings: TrainSettings) -> Precision:
+def precision(settings: TrainSettings) -> Precision:
+    """What a base is held in for training."""
     if settings.method == "qlora":
         return "int4" if device() == "cuda" else "int8"
     if settings.precision in ("float32", "bfloat16"):
@@ -129,7 +130,9 @@ def _from_gguf(entry: ModelEntry, place: Path, settings: TrainSettings) -> tuple
     architecture = gguf.read_header(place).architecture
     if architecture not in GGUF_KINDS:
         raise CannotTune(model=entry.name, detail=f"GGUF files of {architecture} models cannot be trained from")
-    dtype = torch.bfloat16 if _precision(settings) == "bfloat16" else torch.float32
+    if settings.method == "qlora":
+        raise CannotTune(model=entry.name, detail="QLoRA is for model folders; choose LoRA")
+    dtype = torch.bfloat16 if precision(settings) == "bfloat16" else torch.float32
     arguments: dict[str, Any] = {"gguf_file": place.name, "local_files_only": True}
     model: Any = AutoModelForCausalLM.from_pretrained(place.parent, dtype=dtype, **arguments)
     return model.to(device()), AutoTokenizer.from_pretrained(place.parent, **arguments)

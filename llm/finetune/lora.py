@@ -16,6 +16,7 @@ from torch import nn
 from torch.nn import functional
 
 from llm.catalogue.adapters import SETTINGS, WEIGHTS
+from llm.checkpoints.packed import PackedLinear
 from llm.files import write_whole
 from llm.finetune.errors import CannotTune
 from llm.finetune.settings import TrainSettings
@@ -132,6 +133,8 @@ def _multiplying(model: Any, wanted: str) -> dict[str, tuple[Any, int, int]]:
     for name, layer in model.named_modules():
         inputs = getattr(layer, "in_features", None) or getattr(layer, "inputs", None)
         outputs = getattr(layer, "out_features", None) or getattr(layer, "outputs", None)
+        if isinstance(layer, PackedLinear):
+            inputs = layer.weight_of(torch.float32, slice(0, 1)).shape[1]
         if not isinstance(inputs, int) or not isinstance(outputs, int):
             continue
         if not name.endswith(_HEADS) and not any(other in name for other in _OTHERS):

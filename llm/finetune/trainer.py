@@ -26,6 +26,7 @@ from llm.finetune import bases
 from llm.finetune.data import Row
 from llm.finetune.encode import Encoded, prompt_ids, trainable
 from llm.finetune.errors import CannotTune, NothingToTrain, TrainingDiverged
+from llm.finetune.full import Full
 from llm.finetune.lora import Lora
 from llm.finetune.passes import Passes
 from llm.finetune.prefix import Prefix
@@ -219,7 +220,15 @@ class Training:
         probe = self.data.rows[0].ids[:16]
         values = tuple(self.passes.last_logits(probe)[:PROBED].tolist())
         return AdapterNote(
-            asked.base, asked.base_fingerprint, self.settings.method, asked.name, self.run.id, self.step, probe, values
+            base=asked.base,
+            base_fingerprint=asked.base_fingerprint,
+            method=self.settings.method,
+            name=asked.name,
+            run=self.run.id,
+            step=self.step,
+            probe_ids=probe,
+            probe_logits=values,
+            precision=bases.precision(self.settings),
         )
 
     def _let_go(self) -> None:
@@ -318,9 +327,10 @@ def train(emitter: Emitter) -> dict[str, Any]:
     with bases.reading(entry, place) as chat:
         data = read_data(chat, run)
     emitter.emit("stage", stage="loading")
-    model, decode = bases.network(entry, place, settings)
+    last = run.checkpoints[-1].folder if run.checkpoints and settings.method == "full" else place
+    model, decode = bases.network(entry, last, settings)
     passes = Passes(model)
-    learnt = method(model, settings)
+    learnt = method(model, last, settings)
     if settings.checkpointing:
         model.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
     parameters = list(learnt.parameters().values())
@@ -343,7 +353,7 @@ def train(emitter: Emitter) -> dict[str, Any]:
     return training.work()
 
 
-def method(model: Any, settings: TrainSettings) -> Learnt:
+def method(model: Any, place: Path, settings: TrainSettings) -> Learnt:
     """What the settings' method trains of a network.
 
     Raises:
@@ -354,8 +364,10 @@ def method(model: Any, settings: TrainSettings) -> Learnt:
             return Lora(model, settings)
         case "prefix":
             return Prefix(model, settings)
+        case "full":
+            return Full(model, place)
         case other:
-            raise CannotTune(model=type(model).__name__, detail=f"the method {other} is not there yet; LoRA is")
+            raise CannotTune(model=type(model).__name__, detail=f"there is no method {other}")
 
 
 if __name__ == "__main__":

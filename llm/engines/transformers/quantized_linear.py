@@ -6,6 +6,9 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from llm.checkpoints.frozen_product import product
+from llm.errors import UnsupportedModel
+
 COMPUTE_TYPE = torch.bfloat16
 """The one type in which the kernels are fast."""
 GROUP = 32
@@ -71,6 +74,10 @@ class RoundedLinear(nn.Module):
         return packed, torch.stack((scales, offsets), dim=-1).transpose(0, 1).contiguous()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = product(x, self)
+        return y if self.bias is None else y + self.bias
+
+    def product(self, x: torch.Tensor) -> torch.Tensor:
         rows = x.reshape(-1, x.shape[-1]).to(COMPUTE_TYPE)
         if self.more_inputs:
             rows = functional.pad(rows, (0, self.more_inputs))
@@ -80,8 +87,17 @@ class RoundedLinear(nn.Module):
             y = torch.ops.aten._weight_int8pack_mm(rows, self.weight, self.scales)
         else:
             y = self._unpacked_product(rows)
-        y = y[:, : self.outputs].to(x.dtype)
-        return (y if self.bias is None else y + self.bias).view(*x.shape[:-1], self.outputs)
+        return y[:, : self.outputs].to(x.dtype).view(*x.shape[:-1], self.outputs)
+
+    def product_back(self, gradient: torch.Tensor) -> torch.Tensor:
+        if self.bits == 4:
+            raise UnsupportedModel(path=type(self).__name__, detail="gradients go through 8 bits, not 4")
+        rows = (gradient.reshape(-1, self.outputs).float() * self.scales.float()).to(self.unpacked_type)
+        found = torch.zeros(len(rows), self.weight.shape[1])
+        for start in range(0, self.outputs, UNPACKED_AT_ONCE):
+            block = slice(start, start + UNPACKED_AT_ONCE)
+            found += rows[:, block] @ self.weight[block].to(self.unpacked_type)
+        return found[:, : self.inputs].to(gradient.dtype).view(*gradient.shape[:-1], self.inputs)
 
     def _unpacked_product(self, rows: torch.Tensor) -> torch.Tensor:
         y = rows.new_empty(len(rows), self.outputs)
