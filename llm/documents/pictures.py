@@ -14,6 +14,8 @@ from llm.errors import ChildFailed
 from llm.jobs.child import ChildLimits, Emitter, child_main, run_child
 
 MARKER = (255, 236, 128)
+AROUND = 0.12
+"""Of a page's height that is shown above and below what is lit."""
 _LIMITS = ChildLimits(memory_bytes=1 << 30, wall_s=60)
 
 
@@ -33,10 +35,10 @@ def page_picture(path: Path, name: str, number: int, width: int = 1000) -> bytes
 
 
 def lit(picture: bytes, boxes: Sequence[Box], size: tuple[float, float]) -> bytes:
-    """A page's picture as PNG with places lit, as with a marker.
+    """A page's picture as PNG with places lit, as with a marker, and what stands around them.
 
     Args:
-        boxes: in the unit of `size`, the page's width and height.
+        boxes: in the unit of `size`, the page's width and height. Without any the whole page is given.
     """
     from PIL import Image, ImageChops, ImageDraw
 
@@ -49,7 +51,13 @@ def lit(picture: bytes, boxes: Sequence[Box], size: tuple[float, float]) -> byte
         place = (left * across - 2, top * down - 2, right * across + 2, bottom * down + 2)
         pen.rounded_rectangle(place, radius=4, fill=MARKER, outline=(214, 160, 0), width=1)
     out = io.BytesIO()
-    ImageChops.multiply(page, ink).save(out, "PNG")
+    drawn = ImageChops.multiply(page, ink)
+    if boxes:
+        room = AROUND * page.height
+        top = max(0.0, min(box[1] for box in boxes) * down - room)
+        bottom = min(float(page.height), max(box[3] for box in boxes) * down + room)
+        drawn = drawn.crop((0, int(top), page.width, int(bottom)))
+    drawn.save(out, "PNG")
     return out.getvalue()
 
 

@@ -77,10 +77,10 @@ def embedded_question(model_id: str, question: str, cancel: Cancel | None = None
 def background(model_id: str, near: NDArray[np.float32], asked: NDArray[np.float32]) -> tuple[float, float]:
     """Mean and spread of how near texts are to a question that have nothing to do with it.
 
-    Most of a base's passages are such texts. To a small one, sentences of everyday life are added.
+    Most of a base's passages are such texts. For a small one, sentences of everyday life stand in.
     """
     if len(near) < _FEW:
-        near = np.concatenate([near, _everyday(model_id) @ asked])
+        near = _everyday(model_id) @ asked
     return float(near.mean()), float(near.std()) or 1.0
 
 

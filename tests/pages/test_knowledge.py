@@ -71,7 +71,7 @@ def test_what_is_not_there_is_said_and_may_be_asked_of_the_model(
     filled()
     scripted.script = ["在上海。"]
     app = asked(open_page("knowledge"), "公司总部位于哪座城市？")
-    assert "The documents do not say" in told(app) and not scripted.received
+    assert "文档中没有提到" in told(app) and not scripted.received
     anyway = next(button for button in app.button if button.label == "Answer without documents")
     anyway.click().run()
     app = until_kept(app)

@@ -7,7 +7,6 @@ import streamlit as st
 from llm.catalogue.lookup import find
 from llm.documents.chunks import chunks
 from llm.documents.encodings import ENCODINGS
-from llm.documents.kinds import EXTENSIONS
 from llm.errors import ModelError
 from llm.knowledge import reading
 from llm.knowledge.library import Base, KnownDocument
@@ -57,7 +56,6 @@ def _drop(base: Base) -> None:
 
     st.file_uploader(
         t("knowledge.drop"),
-        type=EXTENSIONS,
         accept_multiple_files=True,
         key=key,
         help=t("knowledge.drop_help"),

@@ -80,7 +80,6 @@ def evidence(stored: StoredMessage, again: Again) -> None:
 
 
 def _not_said(stored: StoredMessage, run: _Run, again: Again) -> None:
-    st.markdown(f"**{t('knowledge.does_not_say')}**")
     nearest = [one for one in run.values["found"] if one["id"] in run.passages][:NEAREST]
     if nearest:
         st.caption(t("knowledge.does_not_say_help"))
