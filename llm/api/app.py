@@ -15,6 +15,8 @@ from llm.api import (
     docs,
     embeddings,
     errors,
+    files,
+    fine_tuning,
     models,
     monitor,
     ollama,
@@ -63,6 +65,8 @@ def create_api(address: str | None = None) -> FastAPI:
         monitor,
         docs,
         tasks,
+        files,
+        fine_tuning,
     ):
         api.include_router(group.router())
     api.add_exception_handler(ModelError, errors.on_model_error)

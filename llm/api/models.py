@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from fastapi import APIRouter, Request
 from starlette.concurrency import run_in_threadpool
 
+from llm.api.kept_responses import caller_of
 from llm.catalogue.entry import ModelEntry
 from llm.catalogue.lookup import READER, adapted, entries, find, installed, near, where
 from llm.errors import UnknownModel
+from llm.finetune.evaluate import checkpoint_of, tuned_entry
+from llm.finetune.run import get_run
+
+_CHECKPOINT = re.compile(r".+@(?P<run>[a-z0-9-]+)-step-(?P<step>\d{1,9})")
+"""A checkpoint of a run, as `/v1/fine_tuning/jobs/{id}/checkpoints` names it."""
 
 
 def router() -> APIRouter:
@@ -52,7 +59,18 @@ def entry_of(model: str, request: Request) -> ModelEntry:
     known = {entry.id: entry for entry in [*adapted(), *entries()]}
     if model in known:
         return known[model]
+    if checkpoint := _CHECKPOINT.fullmatch(model):
+        return _checkpoint(checkpoint["run"], int(checkpoint["step"]), request)
     reading = model.removeprefix(READER)  # a chat model that is given the text of pictures
     if not request.scope["state"]["local"] and reading not in known:
         raise UnknownModel(model=model, known=near(model))
     return find(model)
+
+
+def _checkpoint(run_id: str, step: int, request: Request) -> ModelEntry:
+    """
+    Raises:
+        NotFound: the run is another caller's, or the checkpoint was let go.
+    """
+    run = get_run(run_id, caller_of(request))
+    return tuned_entry(run, checkpoint_of(run, step))

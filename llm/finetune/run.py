@@ -46,6 +46,7 @@ class RunConfig:
     weight files, see `llm.catalogue.adapters.fingerprint`.
 
     data_*: the set, its version and hash; rows, held_out: how many. versions: of the packages that reckon.
+    serve: whether what it ends with answers at once as `<base>@<the run's id>`.
     """
 
     name: str
@@ -60,6 +61,7 @@ class RunConfig:
     held_out: int = 0
     owner: str = ""
     created_at: float = 0.0
+    serve: bool = False
     versions: Mapping[str, str] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:

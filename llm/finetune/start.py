@@ -24,11 +24,14 @@ KIND = "finetune.run"
 _PACKAGES = ("torch", "transformers", "peft")
 
 
-def new_run(data: Dataset, base: str, settings: TrainSettings, name: str = "", owner: str = LOCAL) -> Run:
+def new_run(
+    data: Dataset, base: str, settings: TrainSettings, name: str = "", owner: str = LOCAL, serve: bool = False
+) -> Run:
     """A run's folder with its rows, not begun yet.
 
     Args:
         base: a catalogue id, or the path of a model folder or .gguf.
+        serve: see `RunConfig`.
 
     Raises:
         UnknownModel, ModelNotThere, CorruptModel: the base cannot be had.
@@ -50,6 +53,7 @@ def new_run(data: Dataset, base: str, settings: TrainSettings, name: str = "", o
         rows=len(data.training),
         held_out=len(data.reserved),
         owner=owner,
+        serve=serve,
         versions={package: version(package) for package in _PACKAGES},
     )
     run = create_run(asked)

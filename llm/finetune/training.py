@@ -11,6 +11,7 @@ from typing import Any
 
 from llm.cancel import Cancel
 from llm.files import write_whole
+from llm.finetune.export import use_in_chat
 from llm.finetune.run import Event, get_run
 from llm.jobs.child import run_child
 from llm.jobs.registry import Job
@@ -47,8 +48,12 @@ def train(job: Job) -> dict[str, Any]:
     watcher = threading.Thread(target=pass_on, name=f"stop {run.id}", daemon=True)
     watcher.start()
     try:
-        return run_child("llm.finetune.trainer", {"run": run.id}, run.folder, kill, told)
+        result = run_child("llm.finetune.trainer", {"run": run.id}, run.folder, kill, told)
     finally:
         ended.set()
         watcher.join()
         (run.folder / STOP).unlink(missing_ok=True)
+    best = run.best
+    if run.config.serve and best is not None and not result.get("stopped"):
+        use_in_chat(run, best, run.id)
+    return result

@@ -199,8 +199,10 @@ class Emitter:
         self._lock = threading.Lock()
 
     def emit(self, event: str, **values: Any) -> None:
-        """Tells the parent of something; values are JSON."""
-        line = json.dumps({"event": event, **values}, ensure_ascii=False, default=str) + "\n"
+        """Tells the parent of something; values are JSON. `at` is when, in seconds since 1970."""
+        line = (
+            json.dumps({"event": event, "at": round(time.time(), 3), **values}, ensure_ascii=False, default=str) + "\n"
+        )
         with self._lock, (self.folder / "events.jsonl").open("ab") as file:
             file.write(line.encode())
 

@@ -117,7 +117,7 @@ def plan(settings: TrainSettings, data: Dataset) -> None:
 
 def _begin(data: Dataset, base: ModelEntry, settings: TrainSettings, name: str) -> None:
     try:
-        run = new_run(data, str(base.path or base.id), settings, name.strip(), owner())
+        run = new_run(data, base.id, settings, name.strip(), owner())
         begin(run)
     except (ModelError, OSError) as error:
         st.error(explain(error) if isinstance(error, ModelError) else str(error), icon=":material/error:")
