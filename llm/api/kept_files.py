@@ -31,7 +31,7 @@ class KeptFile:
     filename: str
     purpose: str
     bytes: int
-    created_at: int
+    created_at: float
     expires_at: int = 0
 
     @property
@@ -44,7 +44,7 @@ class KeptFile:
             "id": self.id,
             "object": "file",
             "bytes": self.bytes,
-            "created_at": self.created_at,
+            "created_at": int(self.created_at),
             "expires_at": self.expires_at or None,
             "filename": self.filename,
             "purpose": self.purpose,
@@ -62,7 +62,7 @@ def keep_file(source: BinaryIO, filename: str, purpose: str, caller: str, expire
         InvalidRequest: the caller has too many files, or too much in them.
         OSError: the disk is full or cannot be written.
     """
-    now = int(time.time())
+    now = time.time()
     name = Path(filename.replace("\\", "/")).name[-MOST_NAME:] or "file"
     file_id = f"file-{uuid.uuid4().hex}"
     folder = _folder() / file_id
@@ -77,7 +77,7 @@ def keep_file(source: BinaryIO, filename: str, purpose: str, caller: str, expire
                 raise InvalidRequest(
                     detail=f"at most {MOST_FILES} files and {MOST_BYTES >> 30} GiB are kept for a caller; delete some"
                 )
-            found = KeptFile(file_id, caller, name, purpose, size, now, now + expires_s if expires_s else 0)
+            found = KeptFile(file_id, caller, name, purpose, size, now, int(now) + expires_s if expires_s else 0)
             write_whole(folder / "file.json", json.dumps(asdict(found), ensure_ascii=False), private=True)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
@@ -88,7 +88,7 @@ def keep_file(source: BinaryIO, filename: str, purpose: str, caller: str, expire
 def kept_files(caller: str) -> list[KeptFile]:
     """That caller's files, the newest first; those whose time is over go."""
     found = [file for path in _folder().glob("file-*/file.json") if (file := _read(path)) and file.caller == caller]
-    return sorted(found, key=lambda file: (file.created_at, file.id), reverse=True)
+    return sorted(found, key=lambda file: file.created_at, reverse=True)
 
 
 def kept_file(file_id: str, caller: str) -> KeptFile:

@@ -114,7 +114,7 @@ def _watch(
 def _result(outcome: list[Event], module: str, code: int, output: Path) -> dict[str, Any]:
     last = outcome[-1] if outcome else {}
     if last.get("event") == "result":
-        return {name: value for name, value in last.items() if name != "event"}
+        return {name: value for name, value in last.items() if name not in ("event", "at")}
     if last.get("event") == "error":
         raise _again(last["code"], last["values"], last["text"])
     said = output.read_text(encoding="utf-8", errors="replace").strip().splitlines() if output.exists() else []
@@ -200,9 +200,8 @@ class Emitter:
 
     def emit(self, event: str, **values: Any) -> None:
         """Tells the parent of something; values are JSON. `at` is when, in seconds since 1970."""
-        line = (
-            json.dumps({"event": event, "at": round(time.time(), 3), **values}, ensure_ascii=False, default=str) + "\n"
-        )
+        told = {"event": event, "at": round(time.time(), 3), **values}
+        line = json.dumps(told, ensure_ascii=False, default=str) + "\n"
         with self._lock, (self.folder / "events.jsonl").open("ab") as file:
             file.write(line.encode())
 
