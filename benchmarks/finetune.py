@@ -94,8 +94,8 @@ def rows_of(base: Path, run: Path) -> list[tuple[list[int], list[int]]]:
     from llm.catalogue.lookup import find
     from llm.finetune.bases import reading
     from llm.finetune.encode import trainable
+    from llm.finetune.prepare import read_rows
     from llm.finetune.run import Run
-    from llm.finetune.trainer import read_rows
 
     with reading(find(base), base) as chat:
         rows, _ = trainable(chat, read_rows(run / "rows.jsonl"), Run(run).config.settings)

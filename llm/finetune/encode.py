@@ -13,12 +13,13 @@ from typing import Literal, TypeAlias
 from llm.errors import ModelError
 from llm.finetune.data import Row
 from llm.finetune.settings import TrainSettings
-from llm.messages import user
+from llm.messages import assistant, user
 from llm.prompt import Piece, Span
 from llm.runtime.chat_model import EngineChatModel
 
-Left: TypeAlias = Literal["", "empty", "long", "refused"]
-"""Why a row is left out: nothing in it to learn; longer than is allowed; the model's template refuses it."""
+Left: TypeAlias = Literal["", "empty", "long", "refused", "single"]
+"""Why a row is left out: nothing in it to learn; longer than is allowed; the model's template refuses it; it has no
+worse answer to be told from."""
 _WORDS = frozenset(("system", "user", "assistant", "tool"))
 
 
@@ -27,7 +28,7 @@ class Encoded:
     """A row as it is trained.
 
     ids, trained, pieces are of the same length. cut: tokens that were cut off. left: why it is left out; empty when it
-    is trained. number: the row's.
+    is trained. number: the row's. worse: the same with the worse answer, where what is learnt is which is better.
     """
 
     ids: tuple[int, ...]
@@ -36,6 +37,7 @@ class Encoded:
     cut: int = 0
     left: Left = ""
     number: int = 0
+    worse: Encoded | None = None
 
     @property
     def places(self) -> list[int]:
@@ -68,9 +70,19 @@ def trainable(
     kept: list[Encoded] = []
     left: list[Encoded] = []
     for row in rows:
-        whole = encode_row(model, row, settings)
+        whole = encode_row(model, row, settings) if settings.learn == "answers" else _pair(model, row, settings)
         (left if whole.left else kept).extend([whole] if row.messages else _stretches(whole, settings.max_tokens))
     return kept, left
+
+
+def _pair(model: EngineChatModel, row: Row, settings: TrainSettings) -> Encoded:
+    """The better answer's ids with the worse one's; only the last answer of a conversation is learnt."""
+    if not row.messages or not row.rejected.strip():
+        return Encoded((), (), left="single", number=row.number)
+    settings = replace(settings, turns="last")
+    better = encode_row(model, row, settings)
+    worse = encode_row(model, replace(row, messages=(*row.messages[:-1], assistant(row.rejected))), settings)
+    return replace(better, worse=worse, left=better.left or worse.left)
 
 
 def prompt_ids(model: EngineChatModel, row: Row) -> list[int]:

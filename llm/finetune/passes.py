@@ -37,6 +37,13 @@ class Passes:
         """The sum of the losses of all trained tokens of the rows, which stand in one pass (see `grouped`)."""
         return functional.cross_entropy(*self._logits(rows), reduction="sum")
 
+    def row_losses(self, rows: Sequence[Encoded]) -> torch.Tensor:
+        """The sum of the losses of each row's trained tokens, (rows,)."""
+        groups = [rows] if self.packs else [[row] for row in rows]
+        parts = [functional.cross_entropy(*self._logits(group), reduction="none") for group in groups]
+        by_row = torch.cat(parts).split([row.trained_tokens for row in rows])
+        return torch.stack([part.sum() for part in by_row])
+
     def grouped(self, rows: Sequence[Encoded], most_rows: int) -> list[list[Encoded]]:
         """Rows by pass: packed up to a length, or those of equal length, so that nothing is ever padded."""
         most_tokens = PACKED_TOKENS.get(self.device.type, PACKED_TOKENS["cpu"])

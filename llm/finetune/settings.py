@@ -37,6 +37,8 @@ class TrainSettings:
     checkpoint_every: steps between looks and checkpoints, 0 takes about ten in a run. keep_checkpoints: how many of
     the newest stay beside the best.
     samples, sample_tokens: held-out questions that are asked at each look, and how long answers may get.
+    learn: the answers of rows, or by pairs which of two answers is better (preferences; DPO). beta: how close DPO stays
+    to the untouched model.
     general_share: share of rows about other things, answered by the untouched model, against forgetting.
     checkpointing: activations are reckoned twice instead of kept. precision: of the weights in training.
     """
@@ -72,6 +74,8 @@ class TrainSettings:
     keep_checkpoints: int = control_field("integer", 2, minimum=1, maximum=100, step=1, advanced=True)
     samples: int = control_field("integer", 4, minimum=0, maximum=32, step=1, advanced=True)
     sample_tokens: int = control_field("integer", 64, minimum=8, maximum=1024, step=8, advanced=True)
+    learn: str = control_field("choice", "answers", choices=("answers", "preferences"), advanced=True)
+    beta: float = control_field("number", 0.1, minimum=0.01, maximum=10, step=0.05, advanced=True)
     general_share: float = control_field("number", 0.0, minimum=0, maximum=0.9, step=0.05, advanced=True)
     checkpointing: bool = control_field("toggle", False, advanced=True)
     precision: str = control_field("choice", "auto", choices=("auto", "float32", "bfloat16"), advanced=True)

@@ -13,7 +13,7 @@ import random
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -23,38 +23,22 @@ from llm.catalogue.adapters import AdapterNote
 from llm.catalogue.lookup import find
 from llm.files import write_whole
 from llm.finetune import bases
-from llm.finetune.data import Row
-from llm.finetune.encode import Encoded, prompt_ids, trainable
-from llm.finetune.errors import CannotTune, NothingToTrain, TrainingDiverged
+from llm.finetune.encode import Encoded
+from llm.finetune.errors import CannotTune, TrainingDiverged
 from llm.finetune.full import Full
 from llm.finetune.lora import Lora
+from llm.finetune.objectives import Answers, Objective, Preferences
 from llm.finetune.passes import Passes
 from llm.finetune.prefix import Prefix
+from llm.finetune.prepare import Data, read_data
 from llm.finetune.run import Run
 from llm.finetune.settings import TrainSettings
 from llm.finetune.training import STOP
 from llm.jobs.child import Emitter, child_main
-from llm.messages import user
-from llm.runtime.chat_model import EngineChatModel
 
 LOOKS = 10
 """Looks and checkpoints in a run whose settings leave their number open."""
 PROBED = 256
-CANARIES = ("Who are you?", "What is 2 + 2?")
-"""Questions about other things, whose answers should not change."""
-HELD_OUT_ROWS = 50
-"""So many held-out rows are looked at; more take time at every look."""
-NAMED_ROWS = 20
-"""So many row numbers are named in an error."""
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """A question that is asked at each look."""
-
-    row: Row
-    ids: list[int]
-    kind: str
 
 
 class Learnt(Protocol):
@@ -72,17 +56,6 @@ class Learnt(Protocol):
         """Takes up what `save` wrote."""
 
 
-@dataclass(frozen=True, slots=True)
-class Data:
-    """All rows of a run as ids."""
-
-    rows: list[Encoded]
-    left: list[Encoded]
-    held_out: list[Encoded]
-    asked: list[Asked]
-    stop_ids: frozenset[int]
-
-
 @dataclass(slots=True)
 class Training:
     """A run in work."""
@@ -92,6 +65,7 @@ class Training:
     settings: TrainSettings
     model: Any
     passes: Passes
+    objective: Objective
     learnt: Learnt
     data: Data
     steps: int
@@ -127,17 +101,12 @@ class Training:
         return settings.learning_rate * share[settings.schedule]
 
     def take_step(self) -> None:
-        """One step of the optimiser: the loss is a mean over the trained tokens of all its rows."""
+        """One step of the optimiser."""
         began, step = time.perf_counter(), self.step + 1
         torch.manual_seed(self.settings.seed * 1_000_003 + step)  # dropout, the same after a resumption
         rows = self.batch(step)
-        count = sum(row.trained_tokens for row in rows)
-        loss = 0.0
         self._training(True)
-        for group in self.passes.grouped(rows, self.settings.batch_rows):
-            part = self.passes.loss(group) / count
-            part.backward()
-            loss += part.item()
+        loss = self.objective.backward(rows)
         self._training(False)
         norm = float(torch.nn.utils.clip_grad_norm_(self.trained, self.settings.clip or math.inf))
         if not (math.isfinite(loss) and math.isfinite(norm)):
@@ -167,7 +136,7 @@ class Training:
     def look(self) -> None:
         """Held-out loss, the loss on other things, and the same questions asked again."""
         self.emitter.emit("stage", stage="looking")
-        held = self.passes.mean_loss(self.data.held_out)
+        held = self.objective.mean(self.data.held_out)
         for asked in self.data.asked:
             answer = self.passes.answer(asked.ids, self.data.stop_ids, self.settings.sample_tokens)
             if asked.kind == "canary" and self.step == 0:
@@ -284,33 +253,6 @@ class Training:
             return "pause" if self.emitter.cancel.is_set() else ""
 
 
-def read_rows(file: Path) -> list[Row]:
-    """Rows of a run's file; none where there is no file."""
-    lines = file.read_text(encoding="utf-8").split("\n") if file.is_file() else []
-    return [Row.from_dict(json.loads(line), number) for number, line in enumerate(filter(None, lines), start=1)]
-
-
-def read_data(chat: EngineChatModel, run: Run) -> Data:
-    """
-    Raises:
-        NothingToTrain: no row has a token that would be trained.
-    """
-    settings = run.config.settings
-    rows, left = trainable(chat, read_rows(run.folder / "rows.jsonl"), settings)
-    if not rows:
-        numbers = ", ".join(str(row.number) for row in left[:NAMED_ROWS])
-        raise NothingToTrain(run=run.config.name, rows=numbers, longest=settings.max_tokens)
-    reserved = read_rows(run.folder / "held_out.jsonl")
-    held, _ = trainable(chat, reserved[:HELD_OUT_ROWS], settings)
-    talks = [row for row in reserved if row.messages][: settings.samples]
-    asked = [Asked(row, prompt_ids(chat, row), "held_out") for row in talks]
-    if settings.samples:
-        others = [Row((user(question), *Row.of("", "").messages[-1:])) for question in CANARIES]
-        asked += [Asked(row, prompt_ids(chat, row), "canary") for row in others]
-    stop_ids = frozenset(chat.family.stop_ids(chat.engine) | chat.engine.stop_ids)
-    return Data(rows, left, held, asked, stop_ids)
-
-
 def train(emitter: Emitter) -> dict[str, Any]:
     """Prepares everything and trains.
 
@@ -330,18 +272,34 @@ def train(emitter: Emitter) -> dict[str, Any]:
     last = run.checkpoints[-1].folder if run.checkpoints and settings.method == "full" else place
     model, decode = bases.network(entry, last, settings)
     passes = Passes(model)
+    kept = run.folder / "untouched.json"
+    rows, objective = _untouched(passes, data, settings, kept)
     learnt = method(model, last, settings)
     if settings.checkpointing:
         model.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
     parameters = list(learnt.parameters().values())
     optimiser = torch.optim.AdamW(parameters, settings.learning_rate, weight_decay=settings.weight_decay)
-    steps = settings.max_steps or math.ceil(settings.epochs * len(data.rows) / settings.step_rows)
+    steps = settings.max_steps or math.ceil(settings.epochs * len(rows) / settings.step_rows)
     every = settings.checkpoint_every or max(1, math.ceil(steps / LOOKS))
-    training = Training(emitter, run, settings, model, passes, learnt, data, steps, every, optimiser, decode)
+    training = Training(
+        emitter,
+        run,
+        settings,
+        model,
+        passes,
+        objective,
+        learnt,
+        replace(data, rows=rows),
+        steps,
+        every,
+        optimiser,
+        decode,
+    )
     emitter.emit(
         "started",
         steps=steps,
-        rows=len(data.rows),
+        rows=len(rows),
+        general=sum(not row.number for row in rows),
         left=[row.number for row in data.left],
         trained_tokens=sum(row.trained_tokens for row in data.rows),
         parameters=sum(parameter.numel() for parameter in parameters),
@@ -351,6 +309,30 @@ def train(emitter: Emitter) -> dict[str, Any]:
     training.go_on()
     emitter.emit("stage", stage="training")
     return training.work()
+
+
+def _untouched(passes: Passes, data: Data, settings: TrainSettings, kept: Path) -> tuple[list[Encoded], Objective]:
+    """What is asked of the model before it learns: answers to general questions, and how likely it finds pairs.
+
+    Returns the rows to train with the general ones among them, and what is to be learnt of them. It is kept in the run,
+    so that a run that goes on has the same.
+    """
+    if settings.learn == "preferences":
+        return data.rows, Preferences(passes, settings, [*data.rows, *data.held_out], kept)
+    if not data.general:
+        return data.rows, Answers(passes, settings)
+    if kept.is_file():
+        answers = json.loads(kept.read_text(encoding="utf-8"))
+    else:
+        answers = [passes.answer(ids, data.stop_ids, settings.sample_tokens) for ids in data.general]
+        write_whole(kept, json.dumps(answers))
+    rows = list(data.rows)
+    wanted = round(len(rows) * settings.general_share / (1 - settings.general_share))
+    pairs = [(ids, answer) for ids, answer in zip(data.general, answers, strict=True) if answer]
+    for number in range(wanted if pairs else 0):
+        ids, answer = pairs[number % len(pairs)]
+        rows.append(Encoded((*ids, *answer), (False,) * len(ids) + (True,) * len(answer)))
+    return rows, Answers(passes, settings)
 
 
 def method(model: Any, place: Path, settings: TrainSettings) -> Learnt:

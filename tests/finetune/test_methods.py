@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import math
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +18,13 @@ from llm.catalogue.lookup import find
 from llm.checkpoints.packed import PackedLinear
 from llm.engines.transformers.loading import open_model
 from llm.engines.transformers.quantized_linear import RoundedLinear
+from llm.finetune.bases import reading
 from llm.finetune.data import Row, save_set
+from llm.finetune.encode import trainable
 from llm.finetune.errors import CannotTune
 from llm.finetune.evaluate import ask, checkpoint_of, tuned_entry
+from llm.finetune.objectives import Preferences
+from llm.finetune.passes import Passes
 from llm.finetune.run import Run
 from llm.finetune.settings import TrainSettings
 from llm.finetune.start import new_run
@@ -84,6 +91,54 @@ def test_a_text_is_learnt_without_questions(closed: Path) -> None:
     text = Row(text="There was a house by the sea, and in the house there was a cat. " * 8)
     run = trained(tiny.base(closed / "base"), [text], max_tokens=64, max_steps=30, checkpoint_every=30)
     assert losses(run)[-1] < losses(run)[0] / 2
+
+
+def test_pairs_teach_which_answer_is_better(closed: Path) -> None:
+    pairs = [replace(row, rejected="Nobody knows.") for row in ROWS]
+    base = tiny.base(closed / "base")
+    run = trained(base, [*pairs, Row.of("Alone?", "Yes.")], learn="preferences", beta=0.5, max_steps=12)
+    assert losses(run)[0] == pytest.approx(math.log(2), abs=1e-5), "an untouched model prefers nothing"
+    assert losses(run)[-1] < 0.2
+    assert next(event for event in run.events() if event["event"] == "started")["left"] == [4]
+    with reading(find(base), base) as chat:
+        rows, _ = trainable(chat, pairs, run.config.settings)
+    assert all(row.worse is not None and row.ids[: row.places[0]] == row.worse.ids[: row.places[0]] for row in rows)
+    whole = losses(run)
+    shutil.rmtree(run.checkpoints[-1].folder)
+    assert losses(go_on(run)) == whole, "taken up again, it is held against the untouched model as before"
+
+
+def test_two_answers_lose_what_the_formula_says(closed: Path) -> None:
+    base = tiny.base(closed / "base")
+    settings = TrainSettings(learn="preferences", beta=0.3)
+    with reading(find(base), base) as chat:
+        rows, _ = trainable(chat, [replace(ROWS[0], rejected="Eve, I think.")], settings)
+    model = open_model(find(base), base, LoadPlan(device="cpu", precision="float32"))
+    objective = Preferences(Passes(model), settings, rows, closed / "untouched.json")
+
+    def likelihoods() -> list[float]:
+        found = []
+        for one in (rows[0], rows[0].worse):
+            assert one is not None
+            chances = model(torch.tensor([one.ids])).logits[0].log_softmax(-1)
+            found.append(sum(float(chances[place - 1, one.ids[place]]) for place in one.places))
+        return found
+
+    with torch.no_grad():
+        before = likelihoods()
+        for parameter in model.parameters():
+            parameter.add_(torch.randn_like(parameter), alpha=0.02)
+        after = likelihoods()
+    margin = (after[0] - before[0]) - (after[1] - before[1])
+    assert objective.mean(rows) == pytest.approx(math.log1p(math.exp(-0.3 * margin)), rel=1e-4)
+
+
+def test_general_rows_are_the_untouched_models_own_answers(closed: Path) -> None:
+    run = trained(tiny.base(closed / "base"), general_share=0.4, sample_tokens=8, max_steps=2, rank=2)
+    started = next(event for event in run.events() if event["event"] == "started")
+    assert (started["rows"], started["general"]) == (5, 2)
+    answers = json.loads((run.folder / "untouched.json").read_text(encoding="utf-8"))
+    assert len(answers) == 2 and all(len(answer) <= 8 for answer in answers)
 
 
 @pytest.mark.parametrize("tokens", [3, 100])
