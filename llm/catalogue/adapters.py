@@ -16,7 +16,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from llm.catalogue import checkpoint
+from llm.catalogue.weights import weight_files
 from llm.config import config
 from llm.errors import AdapterRefused, CorruptModel, NotFound
 from llm.files import write_whole
@@ -154,7 +154,7 @@ def fingerprint(model: Path) -> str:
     Raises:
         CorruptModel: the folder holds no weights.
     """
-    files = [model] if model.is_file() else sorted(checkpoint.weight_files(model))
+    files = [model] if model.is_file() else weight_files(model)
     return _fingerprint(tuple((file, file.stat().st_mtime_ns) for file in files))
 
 

@@ -1,14 +1,11 @@
 """Reads what a model folder says of itself: config.json and the sizes of its weights, nothing executed.
 
-Covers Hugging Face checkpoints (safetensors or PyTorch) and CTranslate2's Whisper folders. Numbers of
-parameters come from the safetensors headers (https://huggingface.co/docs/safetensors: eight bytes of
-length, then JSON).
+Covers Hugging Face checkpoints (safetensors or PyTorch) and CTranslate2's Whisper folders.
 """
 
 from __future__ import annotations
 
-import json
-import struct
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +13,9 @@ from typing import Any
 
 from llm.catalogue.entry import ONE_JOB, Ability, ModelEntry, Shape, Task
 from llm.catalogue.heads import ENCODERS, head_of, ranks_pairs, tensor_shapes
-from llm.catalogue.json_file import MAX_JSON_BYTES, read_json
+from llm.catalogue.json_file import checked_config, read_config
 from llm.catalogue.pooling import Recipe, recipe_of, says_embeds
+from llm.catalogue.weights import check_weights, count_parameters, weight_files
 from llm.errors import CorruptModel, UnsupportedModel
 
 _CONTEXT_KEYS = ("max_position_embeddings", "seq_length", "n_positions", "model_max_length", "max_sequence_length")
@@ -53,6 +51,8 @@ _KINDS = {
 }
 _PRETRAINED: frozenset[Task] = frozenset({"fill-mask"})
 """Heads of pretraining, which embedders may still be published with."""
+_DECODES = {"lm_head.weight", "model.embed_tokens.weight", "language_model.lm_head.weight", "transformer.wte.weight"}
+"""Tensors of a language model that writes, where its config.json names no class."""
 # Model lines whose later generations only append a number or suffix to the line's name.
 _LINES = ("qwen", "gemma", "llama", "mistral", "phi", "smollm", "glm", "olmo", "granite", "internlm", "deepseek")
 
@@ -64,14 +64,14 @@ def entry_of_folder(folder: Path) -> ModelEntry:
         CorruptModel: config.json or the weights are missing, cut short or not what their names say.
         UnsupportedModel: no engine runs this architecture.
     """
-    config = read_json(folder / "config.json")
-    if not isinstance(config, dict):
-        raise CorruptModel(path=str(folder), detail="its config.json is not an object")
+    if (folder / "adapter_config.json").is_file() and not (folder / "config.json").is_file():
+        weight_files(folder)  # names it as an adapter
+    config = read_config(folder)
     if (folder / "model.bin").is_file() and "model_type" not in config:
         return _whisper_entry(folder)
     kind = _kind_of(folder, config)
     files = weight_files(folder)
-    parameters, size_bytes = _measure(files)
+    check_weights(files)
     recipe = recipe_of(folder) if "embeddings" in kind.abilities else Recipe()
     return ModelEntry(
         id=str(folder),
@@ -79,8 +79,8 @@ def entry_of_folder(folder: Path) -> ModelEntry:
         task=kind.task,
         family=kind.family,
         engine="whisper" if kind.family == "whisper" else "transformers",
-        parameters=parameters,
-        size_bytes=size_bytes,
+        parameters=count_parameters(files),
+        size_bytes=sum(file.stat().st_size for file in files),
         context_tokens=_context(config),
         abilities=kind.abilities,
         path=folder,
@@ -96,8 +96,10 @@ def entry_of_config(config: Mapping[str, Any], name: str) -> ModelEntry:
     """An entry from a config.json alone, for a model that isn't here yet.
 
     Raises:
+        CorruptModel: a part of it is of the wrong kind.
         UnsupportedModel: no engine runs this architecture.
     """
+    config = checked_config(config, Path(name) / "config.json")
     kind = _kind_of(Path(name), config)
     return ModelEntry(
         id=name,
@@ -113,69 +115,12 @@ def entry_of_config(config: Mapping[str, Any], name: str) -> ModelEntry:
     )
 
 
-def weight_files(folder: Path) -> list[Path]:
-    """The files that hold a folder's weights, safetensors before pickles, each of them there.
-
-    Raises:
-        CorruptModel: there are none, or one that the index names is missing.
-    """
-    for suffix, index in (("safetensors", "model.safetensors.index.json"), ("bin", "pytorch_model.bin.index.json")):
-        if (folder / index).is_file():
-            names = sorted(set(read_json(folder / index).get("weight_map", {}).values()))
-            missing = [name for name in names if not (folder / name).is_file()]
-            if missing or not names:
-                raise CorruptModel(path=str(folder), detail=f"{', '.join(missing) or 'every shard'} is missing")
-            return [folder / name for name in names]
-        found = sorted(f for f in folder.glob(f"*.{suffix}") if f.is_file() and f.stem not in _NOT_WEIGHTS)
-        if found:
-            _check_shards(folder, found)
-            return found
-    raise CorruptModel(path=str(folder), detail="it has no weights (*.safetensors or *.bin)")
-
-
-_NOT_WEIGHTS = {"training_args", "optimizer", "scheduler", "rng_state"}
-
-
-def _check_shards(folder: Path, found: list[Path]) -> None:
-    """Without an index, `model-00001-of-00008` still says how many there ought to be."""
-    counts = [f.stem.rsplit("-of-", 1)[1] for f in found if "-of-" in f.stem]
-    if counts and counts[0].isdigit() and len(counts) < int(counts[0]):
-        raise CorruptModel(path=str(folder), detail=f"{len(counts)} of {int(counts[0])} weight files are there")
-
-
-def safetensors_parameters(path: Path) -> int:
-    """How many numbers a safetensors file holds. Packed integers (GPTQ's, bitsandbytes') count as stored.
-
-    Raises:
-        CorruptModel: the header cannot be read, or the file is shorter than its tensors.
-    """
-    size_bytes = path.stat().st_size
-    with path.open("rb") as file:
-        prefix = file.read(8)
-        length = struct.unpack("<Q", prefix)[0] if len(prefix) == 8 else 0
-        if not 2 <= length <= min(size_bytes - 8, MAX_JSON_BYTES):
-            raise CorruptModel(path=str(path), detail="it is not a safetensors file or is cut short")
-        try:
-            header: Mapping[str, Any] = json.loads(file.read(length))
-            tensors = [value for name, value in header.items() if name != "__metadata__"]
-            end = max((tensor["data_offsets"][1] for tensor in tensors), default=0)
-            count = sum(_product(tensor["shape"]) for tensor in tensors)
-        except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError) as error:
-            raise CorruptModel(path=str(path), detail=f"its header is damaged ({error})") from error
-    if 8 + length + end > size_bytes:
-        raise CorruptModel(
-            path=str(path), detail=f"it is cut short: {8 + length + end} bytes of {size_bytes} are there"
-        )
-    return count
-
-
 def shape_of(config: Mapping[str, Any]) -> Shape:
     """The measures of the (text) transformer that a config.json describes, whichever names it uses for them."""
     config = config.get("text_config") if isinstance(config.get("text_config"), dict) else config  # type: ignore
 
     def first(*names: str) -> int:
-        values = (config.get(name) for name in names)
-        return next((int(v) for v in values if isinstance(v, (int, float)) and v > 0), 0)
+        return next(filter(None, (_number(config.get(name)) for name in names)), 0)
 
     heads, hidden = first("num_attention_heads", "n_head"), first("hidden_size", "n_embd")
     groups = first("multi_query_group_num") if config.get("multi_query_attention") else 0
@@ -192,19 +137,11 @@ def shape_of(config: Mapping[str, Any]) -> Shape:
     )
 
 
-def _product(shape: list[int]) -> int:
-    count = 1
-    for length in shape:
-        count *= length
-    return count
-
-
-def _measure(files: list[Path]) -> tuple[int, int]:
-    """Parameters (0 when they are in pickles, which are not opened here) and bytes of the weights."""
-    size_bytes = sum(f.stat().st_size for f in files)
-    if files[0].suffix != ".safetensors":
-        return 0, size_bytes
-    return sum(safetensors_parameters(f) for f in files), size_bytes
+def _number(value: Any) -> int:
+    """A whole number above 0; of one value per layer the largest; 0 when it is none."""
+    if isinstance(value, list):
+        return max(map(_number, value), default=0)
+    return int(value) if type(value) in (int, float) and 1 <= value < 1 << 40 else 0
 
 
 def _whisper_entry(folder: Path) -> ModelEntry:
@@ -226,9 +163,11 @@ def _whisper_entry(folder: Path) -> ModelEntry:
 def _kind_of(folder: Path, config: Mapping[str, Any]) -> _Kind:
     model_type = str(config.get("model_type", "")).lower()
     architectures = [str(name) for name in config.get("architectures") or ()]
-    head = head_of(config)
+    head, shapes = head_of(config), {}
     if head is None and not any("For" in name or "LMHead" in name for name in architectures):
-        head = head_of(config, tensor_shapes(sorted(folder.glob("*.safetensors"))))
+        with contextlib.suppress(CorruptModel, UnsupportedModel):
+            shapes = tensor_shapes(weight_files(folder))
+        head = head_of(config, shapes)
     is_trunk = head is None or head.task in _PRETRAINED
     if (is_trunk and says_embeds(folder)) or (head is None and _is_bare_trunk(model_type, architectures)):
         return _Kind(_line(folder, model_type), "feature-extraction", frozenset({"embeddings"}))
@@ -246,6 +185,9 @@ def _kind_of(folder: Path, config: Mapping[str, Any]) -> _Kind:
             if "visual" in config
             else _Kind("qwen")
         )
+    if not architectures and model_type and not _DECODES.isdisjoint(shapes):  # as older and converted ones are
+        sees = "vision_config" in config
+        return _Kind(_line(folder, model_type), *(("image-text-to-text", _SEES) if sees else ()))
     if not any(name.endswith(("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")) for name in architectures):
         detail = f"its architecture is {', '.join(architectures) or model_type or 'not named'}"
         raise UnsupportedModel(path=str(folder), detail=detail)
@@ -272,7 +214,7 @@ def _glm_generation(folder: Path, config: Mapping[str, Any]) -> str:
     """ChatGLM 1 to GLM-4 share one model_type. 1 is 2D-positional; GLM-4's vocabulary is larger; 3 has role tags."""
     if config.get("position_encoding_2d") or "inner_hidden_size" in config:
         return "chatglm"
-    if int(config.get("padded_vocab_size") or config.get("vocab_size") or 0) > 100_000:
+    if (_number(config.get("padded_vocab_size")) or _number(config.get("vocab_size"))) > 100_000:
         return "glm4"
     name = f"{folder.name} {config.get('_name_or_path', '')}".lower()
     if "chatglm2" in name:

@@ -7,22 +7,25 @@ come from anywhere, so every length is checked against what the file holds befor
 from __future__ import annotations
 
 import mmap
+import re
 import stat
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from llm.catalogue.entry import Shape
-from llm.errors import CorruptModel
+from llm.catalogue.json_file import POINTER, is_pointer
+from llm.errors import CorruptModel, UnsupportedModel
 
 _MAX_KEY_BYTES = 65_535
 _MAX_TEXT_BYTES = 16 << 20
 _MAX_ENTRIES = 1 << 20
-_KEPT_ARRAY = 64
-"""Arrays up to this length are kept as tuples; longer ones (vocabularies) are skipped and only counted."""
+_KEPT_TEXTS, _KEPT_NUMBERS = 64, 1024
+"""Arrays up to this length are kept as tuples (a number for each layer, say); longer ones, as vocabularies, are skipped
+and only counted."""
 
 _SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 _STRING, _ARRAY = 8, 9
@@ -74,6 +77,7 @@ _FILE_TYPES = {
 }  # fmt: skip
 
 
+_SPLIT = re.compile(r"(.+)-\d{5}-of-(\d{5})\.gguf", re.IGNORECASE)
 _POOLING_VECTORS = (1, 2, 3)  # llama.cpp's enum llama_pooling_type: mean, cls, last
 _POOLING_RANK = 4
 
@@ -186,16 +190,51 @@ class GgufHeader:
 def read_header(path: Path) -> GgufHeader:
     """The header of a GGUF file, checked against the file's length. Repeated reads of an unchanged file are free.
 
+    Of a model split over several files it tells the whole: the first file's words, all tensors, the size of all.
+
     Raises:
+        UnsupportedModel: it was written for machines of the other byte order.
         CorruptModel: not GGUF, of another version, cut short, or with lengths that cannot be.
     """
-    path = Path(path)
+    first, *others = [file_header(shard) for shard in shards(Path(path))]
+    if not others:
+        return first
+    tensors = tuple(tensor for header in (first, *others) for tensor in header.tensors)
+    return replace(first, tensors=tensors, size_bytes=sum(header.size_bytes for header in (first, *others)))
+
+
+def shards(path: Path) -> list[Path]:
+    """The files of a model that was split as `name-00001-of-00003.gguf`, whichever of them is named; else the one.
+
+    Raises:
+        CorruptModel: one of them is missing.
+    """
+    split = _SPLIT.fullmatch(path.name)
+    if not split:
+        return [path]
+    count = int(split[2])
+    files = [path.with_name(f"{split[1]}-{number:05d}-of-{split[2]}.gguf") for number in range(1, count + 1)]
+    missing = [file.name for file in files if not file.is_file()]
+    if missing:
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise CorruptModel(path=str(path.parent), detail=f"of its {count} files {missing[0]}{more} is missing")
+    return files or [path]
+
+
+def file_header(path: Path) -> GgufHeader:
+    """The header of one file, also of those that a model is split over.
+
+    Raises:
+        CorruptModel, UnsupportedModel: as `read_header`.
+    """
     try:
         status = path.stat()
     except OSError as error:
         raise CorruptModel(path=str(path), detail=error.strerror or str(error)) from error
     if not stat.S_ISREG(status.st_mode):
         raise CorruptModel(path=str(path), detail="it is no file")
+    if is_pointer(path):
+        raise CorruptModel(path=str(path), detail=POINTER)
     return _read_header(path, status.st_size, status.st_mtime_ns)
 
 
@@ -242,6 +281,8 @@ class _Reader:
             raise self._corrupt("it does not begin with GGUF")
         self._at = 4
         version = self._number("I")
+        if version and not version & 0xFFFF:  # llama.cpp tells them the same way
+            raise UnsupportedModel(path=str(self._path), detail="its numbers are big-endian, made for other machines")
         if version not in (2, 3):
             raise self._corrupt(f"its GGUF version is {version}, and 2 and 3 can be read")
         tensors, entries = self._number("Q"), self._number("Q")
@@ -294,7 +335,8 @@ class _Reader:
 
     def _array(self, key: str) -> tuple[Any, ...] | None:
         kind, length = self._number("I"), self._number("Q")
-        if (length <= _KEPT_ARRAY or key in self._keep) and (kind in _SCALARS or kind == _STRING):
+        kept = _KEPT_TEXTS if kind == _STRING else _KEPT_NUMBERS
+        if (length <= kept or key in self._keep) and (kind in _SCALARS or kind == _STRING):
             return tuple(self._value(kind, key) for _ in range(length))
         self._lengths[key] = length
         if kind in _SCALARS:

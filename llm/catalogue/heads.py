@@ -7,8 +7,7 @@ because looking at a model must not take seconds.
 
 from __future__ import annotations
 
-import json
-import struct
+import contextlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -16,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from llm.catalogue.entry import Task
-
-_MAX_HEADER_BYTES = 64 << 20
+from llm.catalogue.weights import tensor_places
+from llm.errors import CorruptModel
 
 _ENDINGS: Mapping[str, Task] = {
     "ForSequenceClassification": "text-classification",
@@ -146,15 +145,9 @@ def tensor_shapes(files: Iterable[Path]) -> dict[str, tuple[int, ...]]:
     """Names and shapes of the tensors in safetensors files, from their headers. Others, and damaged ones, give none."""
     found: dict[str, tuple[int, ...]] = {}
     for path in files:
-        if path.suffix != ".safetensors":
-            continue
-        try:
-            with path.open("rb") as file:
-                length = struct.unpack("<Q", file.read(8))[0]
-                header = json.loads(file.read(min(length, _MAX_HEADER_BYTES)))
-            found |= {name: tuple(one["shape"]) for name, one in header.items() if name != "__metadata__"}
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, struct.error, RecursionError):
-            continue
+        if path.suffix == ".safetensors":
+            with contextlib.suppress(CorruptModel, OSError):
+                found |= {name: place.shape for name, place in tensor_places(path).items()}
     return found
 
 

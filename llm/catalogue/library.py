@@ -16,10 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from llm.catalogue import caches, checkpoint, gguf, lookup
+from llm.catalogue import caches, gguf, lookup
 from llm.catalogue.entry import ModelEntry
+from llm.catalogue.weights import tensor_places, weight_files
 from llm.config import config
-from llm.errors import Cancelled, CorruptModel
+from llm.errors import Cancelled, CorruptModel, UnsupportedModel
 
 Owner: TypeAlias = Literal["hearth", "huggingface", "modelscope", "user"]
 _ENDS_BYTES = 1 << 20
@@ -168,12 +169,12 @@ def _repository(path: Path, cache: Path) -> Path:
 
 def _weights(path: Path) -> list[Path]:
     if path.is_file():
-        return [path]
+        return gguf.shards(path) if path.suffix == ".gguf" else [path]
     if (path / "model.bin").is_file():
         return [path / "model.bin"]
     try:
-        return checkpoint.weight_files(path)
-    except CorruptModel:
+        return weight_files(path)
+    except (CorruptModel, UnsupportedModel):
         return []
 
 
@@ -187,11 +188,11 @@ def _structure(path: Path) -> str:
     """What is wrong with a file as far as it tells itself; empty when nothing is."""
     try:
         if path.suffix == ".gguf":
-            gguf.read_header(path)
+            gguf.file_header(path)
         elif path.suffix == ".safetensors":
-            checkpoint.safetensors_parameters(path)
+            tensor_places(path)
         return "" if path.stat().st_size else f"{path.name}: it is empty"
-    except CorruptModel as error:
+    except (CorruptModel, UnsupportedModel) as error:
         return str(error)
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from llm.catalogue import adapters, caches, checkpoint, gguf
 from llm.catalogue.entry import Ability, ModelEntry, Task
 from llm.catalogue.toml_file import read_entries, readable_entries, write_entries
+from llm.catalogue.weights import weight_files
 from llm.config import config
 from llm.errors import CorruptModel, UnknownModel, UnsupportedModel
 
@@ -142,7 +143,7 @@ def entry_of_path(path: Path) -> ModelEntry:
     if path.is_file():
         if path.suffix.lower() != ".gguf":
             raise UnsupportedModel(path=str(path), detail="a single file must be a .gguf")
-        return _entry_of_gguf(path)
+        return _entry_of_gguf(gguf.shards(path)[0])
     if not (path / "config.json").is_file():
         found = first_gguf(path)
         if found:
@@ -153,7 +154,7 @@ def entry_of_path(path: Path) -> ModelEntry:
 def first_gguf(folder: Path) -> Path | None:
     """The .gguf in a folder to name to the engine: the first shard of a split one; None when there is none."""
     found = sorted(f for f in folder.glob("*.gguf") if "mmproj" not in f.name.lower())
-    return found[0] if found else None
+    return gguf.shards(found[0])[0] if found else None
 
 
 def mmproj_of(entry: ModelEntry, path: Path) -> Path | None:
@@ -196,7 +197,7 @@ def mmproj_beside(path: Path) -> Path | None:
         if "mmproj" in file.name.lower() and file != path:
             try:
                 header = gguf.read_header(file)
-            except CorruptModel:
+            except (CorruptModel, UnsupportedModel):
                 continue  # another model's damaged file must not keep this one from answering
             if header.architecture == "clip" and header.picture_width in (0, width):
                 fitting.append(file)
@@ -230,20 +231,28 @@ def places(entry: ModelEntry) -> Iterator[Path]:
 def complete(entry: ModelEntry, place: Path) -> Path | None:
     """The path to load from when `place` holds all the files that the model needs, else None."""
     if place.is_file():
-        return place
+        return _whole(place)
     if not place.is_dir():
         return None
     if entry.file:
         whole = all((place / name).is_file() for name in (entry.file, entry.mmproj) if name)
-        return place / entry.file if whole else None
+        return _whole(place / entry.file) if whole else None
     wanted = {name for source in entry.sources if source.kind == "package_index" for name in source.members}
     if wanted and place == config().models_dir / entry.base_id:
         return place if all((place / name).is_file() for name in wanted) else None
     try:
-        checkpoint.weight_files(place)
-    except CorruptModel:
+        weight_files(place)
+    except (CorruptModel, UnsupportedModel):
         return None
     return place if (place / "config.json").is_file() else None
+
+
+def _whole(file: Path) -> Path | None:
+    """The file to load from, of a split model the first; None when one of several is missing."""
+    try:
+        return gguf.shards(file)[0] if file.suffix.lower() == ".gguf" else file
+    except CorruptModel:
+        return None
 
 
 def installed() -> list[ModelEntry]:
@@ -371,7 +380,7 @@ def size_on_disk(place: Path) -> int:
     if place.is_symlink():
         return 0
     if place.is_file():
-        return place.stat().st_size
+        return sum(part.stat().st_size for part in (gguf.shards(place) if place.suffix == ".gguf" else [place]))
     inside = place.resolve()
     seen: dict[tuple[int, int], int] = {}
     for root, _, names in os.walk(place):

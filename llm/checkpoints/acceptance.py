@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from llm.catalogue.entry import ModelEntry
-from llm.catalogue.json_file import read_json
+from llm.catalogue.json_file import read_config
 from llm.checkpoints import has_loader
 from llm.errors import UnsupportedModel
 
@@ -17,7 +17,7 @@ def check_checkpoint(entry: ModelEntry, folder: Path) -> None:
         UnsupportedModel: nobody knows it; running the checkpoint's own code is never tried.
         CorruptModel: config.json cannot be read.
     """
-    config = read_json(folder / "config.json")
+    config = read_config(folder)
     if has_loader(config):
         return
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES

@@ -10,7 +10,6 @@ pickled index is read with `weights_only` and whose data lies uncompressed in th
 
 from __future__ import annotations
 
-import json
 import mmap
 import sys
 import zipfile
@@ -22,6 +21,7 @@ from typing import Any
 
 import torch
 
+from llm.catalogue import json_file, weights
 from llm.errors import CorruptModel, UnsupportedModel
 
 _SAFETENSORS_DTYPES = {
@@ -118,10 +118,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """
     if not path.is_file():
         return {}
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
-        raise CorruptModel(path=path, detail=str(error)) from error
+    value = json_file.read_json(path)
     if not isinstance(value, dict):
         raise CorruptModel(path=path, detail="it holds no JSON object")
     return value
@@ -134,33 +131,9 @@ def stored_tensors(folder: Path) -> dict[str, StoredTensor]:
         CorruptModel: a file is missing, cut short or unreadable. The error names the file.
     """
     tensors: dict[str, StoredTensor] = {}
-    for path in weight_files(folder):
+    for path in weights.weight_files(folder):
         tensors.update(file_tensors(path))
     return tensors
-
-
-def weight_files(folder: Path) -> list[Path]:
-    """The weight files of a model folder, sharded or not, in the order of their names.
-
-    Raises:
-        CorruptModel: there are none, or a shard that the index names is missing.
-    """
-    for single, index in (
-        ("model.safetensors", "model.safetensors.index.json"),
-        ("pytorch_model.bin", "pytorch_model.bin.index.json"),
-    ):
-        if (folder / index).is_file():
-            names = read_json(folder / index).get("weight_map")
-            if not isinstance(names, dict) or not names:
-                raise CorruptModel(path=folder / index, detail="it has no weight_map")
-            paths = [folder / name for name in sorted(set(names.values()))]
-            for path in paths:
-                if not path.is_file():
-                    raise CorruptModel(path=path, detail=f"the file is missing, though {index} names it")
-            return paths
-        if (folder / single).is_file():
-            return [folder / single]
-    raise CorruptModel(path=folder, detail="there is no model.safetensors and no pytorch_model.bin")
 
 
 def file_tensors(path: Path) -> dict[str, StoredTensor]:
@@ -178,27 +151,14 @@ def file_tensors(path: Path) -> dict[str, StoredTensor]:
 
 
 def _safetensors_index(path: Path) -> dict[str, StoredTensor]:
-    with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        if length > path.stat().st_size:
-            raise CorruptModel(path=path, detail="the file is cut short: its header is not all there")
-        try:
-            header = json.loads(file.read(length))
-        except ValueError as error:
-            raise CorruptModel(path=path, detail=f"its header is damaged: {error}") from error
-    header.pop("__metadata__", None)
-    try:
-        return {
-            name: StoredTensor(
-                path,
-                8 + length + value["data_offsets"][0],
-                _SAFETENSORS_DTYPES[value["dtype"]],
-                tuple(value["shape"]),
-            )
-            for name, value in header.items()
-        }
-    except (KeyError, TypeError) as error:
-        raise CorruptModel(path=path, detail=f"its header is damaged: {error!r}") from error
+    places = weights.tensor_places(path)
+    unknown = sorted({place.dtype for place in places.values()} - _SAFETENSORS_DTYPES.keys())
+    if unknown:
+        raise UnsupportedModel(path=path, detail=f"its tensors are of type {unknown[0]}")
+    return {
+        name: StoredTensor(path, place.start, _SAFETENSORS_DTYPES[place.dtype], place.shape)
+        for name, place in places.items()
+    }
 
 
 def _torch_index(path: Path) -> dict[str, StoredTensor]:

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from llm.cancel import Cancel
-from llm.catalogue.checkpoint import weight_files
 from llm.catalogue.entry import ModelEntry
 from llm.catalogue.json_file import read_json
 from llm.catalogue.pooling import Pooling, Recipe, recipe_of
+from llm.catalogue.weights import weight_files
 from llm.engine import MemoryUse
 from llm.engines.heads import torch_device
 from llm.engines.text_limits import limit_tokens

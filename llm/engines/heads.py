@@ -12,10 +12,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from llm.catalogue.checkpoint import weight_files
 from llm.catalogue.entry import ModelEntry, Task
 from llm.catalogue.heads import missing_packages, output_rows, tensor_shapes
-from llm.catalogue.json_file import read_json
+from llm.catalogue.json_file import read_config
+from llm.catalogue.weights import weight_files
 from llm.engine import MemoryUse
 from llm.errors import CorruptModel, MissingHead, MissingPackage, NoOffsets, OutOfMemory, UnsupportedModel
 from llm.machine.allocation import is_out_of_memory
@@ -60,7 +60,7 @@ def load(entry: ModelEntry, path: Path, plan: LoadPlan, progress: LoadProgress) 
         CorruptModel, UnsupportedModel, OutOfMemory.
     """
     progress("checking", 0, 1)
-    config = read_json(path / "config.json")
+    config = read_config(path)
     for package in missing_packages(config):
         raise MissingPackage(package=package)
     files = weight_files(path)

@@ -15,7 +15,7 @@ import torch
 
 from llm.catalogue import gguf as header_reader
 from llm.catalogue.adapters import WEIGHTS, lora_scaling, lora_settings
-from llm.catalogue.checkpoint import weight_files
+from llm.catalogue.weights import weight_files
 from llm.errors import AdapterRefused
 from llm.finetune.gguf_lora import PEFT, matrices
 

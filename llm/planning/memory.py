@@ -5,8 +5,6 @@
 
 from __future__ import annotations
 
-import glob
-import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -114,8 +112,7 @@ def _measured_entry(entry: ModelEntry, path: Path | None) -> ModelEntry:
     if path.suffix.lower() == ".gguf":
         header = read_header(path)
         eyes = mmproj_of(entry, path)
-        parts = [*_shards(path), *([eyes] if eyes else [])]
-        size = sum(read_header(part).tensor_bytes for part in parts)
+        size = header.tensor_bytes + (read_header(eyes).tensor_bytes if eyes else 0)
         context = header.context_tokens or entry.context_tokens
         return replace(entry, size_bytes=size, shape=header.shape, context_tokens=context)
     found = entry_of_folder(path)
@@ -128,12 +125,3 @@ def _measured_entry(entry: ModelEntry, path: Path | None) -> ModelEntry:
         context_tokens=found.context_tokens or entry.context_tokens,
         quantisation=found.quantisation or entry.quantisation,
     )
-
-
-def _shards(path: Path) -> list[Path]:
-    """The files of a GGUF split as `name-00001-of-00003.gguf`; the file itself when it is whole."""
-    first = re.fullmatch(r"(.+)-\d{5}-of-(\d{5})\.gguf", path.name)
-    if not first:
-        return [path]
-    parts = sorted(path.parent.glob(f"{glob.escape(first[1])}-*-of-{first[2]}.gguf"))
-    return parts or [path]

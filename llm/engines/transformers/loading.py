@@ -11,7 +11,8 @@ from typing import Any
 import torch
 
 from llm.catalogue.entry import ModelEntry
-from llm.checkpoints.inspection import count_parameters, read_config, weight_files
+from llm.catalogue.json_file import read_config
+from llm.catalogue.weights import check_weights, count_parameters, weight_files
 from llm.config import config as hearth_config
 from llm.engines.transformers import placement as plans
 from llm.engines.transformers.adapters import Adapters
@@ -66,8 +67,7 @@ def load(entry: ModelEntry, path: Path, plan: LoadPlan, progress: LoadProgress) 
     config = read_config(path)
     loader = checkpoint_loader(config)
     auto_class = _auto_class(path, config) if loader is None else None
-    files = weight_files(path)
-    weights = plans.Weights(count_parameters(files), "quantization_config" in config)
+    weights = _weights(path, config)
     resolved = plans.resolve(plan, weights, str(path))
     if resolved.device == "cuda":
         # cuDNN's attention prepares itself anew for each length, thus at each token of an answer.
@@ -105,10 +105,18 @@ def open_model(entry: ModelEntry, path: Path, plan: LoadPlan) -> Any:
     from llm.checkpoints import checkpoint_loader
 
     config = read_config(path)
-    weights = plans.Weights(count_parameters(weight_files(path)), "quantization_config" in config)
+    weights = _weights(path, config)
     resolved = plans.resolve(plan, weights, str(path))
     loader = checkpoint_loader(config)
     return _load_model(entry, path, resolved, loader or _auto_class(path, config), config)
+
+
+def _weights(path: Path, config: Mapping[str, Any]) -> plans.Weights:
+    """How many there are; pickles are taken to hold 16-bit numbers, as most do."""
+    files = weight_files(path)
+    check_weights(files)
+    parameters = count_parameters(files) or sum(file.stat().st_size for file in files) // 2
+    return plans.Weights(parameters, "quantization_config" in config)
 
 
 def _load_tokenizer(path: Path, config: Mapping[str, Any], loader: Any, auto_class: Any) -> SpanTokenizer:
@@ -132,7 +140,12 @@ def _load_model(entry: ModelEntry, path: Path, plan: LoadPlan, loader: Any, conf
             model = loader.load_model(path, config, **arguments)
         else:
             model, info = loader.from_pretrained(
-                path, trust_remote_code=False, local_files_only=True, output_loading_info=True, **arguments
+                path,
+                config=_network_config(config),
+                trust_remote_code=False,
+                local_files_only=True,
+                output_loading_info=True,
+                **arguments,
             )
     except ModelError:
         raise
@@ -147,6 +160,16 @@ def _load_model(entry: ModelEntry, path: Path, plan: LoadPlan, loader: Any, conf
     return model.eval()
 
 
+def _network_config(config: Mapping[str, Any]) -> Any:
+    """transformers' configuration of a config.json that was read here: byte order marks are none of its business,
+    and which files hold the weights is not the config's to say."""
+    from transformers import CONFIG_MAPPING
+
+    return CONFIG_MAPPING[config["model_type"]].from_dict(
+        {key: value for key, value in config.items() if key != "transformers_weights"}
+    )
+
+
 def _auto_class(path: Path, config: Mapping[str, Any]) -> Any:
     """The class that loads it: by the architecture that the checkpoint names, with pictures or without."""
     from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
@@ -159,7 +182,8 @@ def _auto_class(path: Path, config: Mapping[str, Any]) -> Any:
     architecture = (config.get("architectures") or [""])[0]
     model_type = config["model_type"]
     vision = MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES.get(model_type)
-    if vision is not None and (architecture == vision or model_type not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES):
+    sees = architecture == vision or (not architecture and "vision_config" in config)
+    if vision is not None and (sees or model_type not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES):
         return AutoModelForImageTextToText
     if model_type not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
         raise UnsupportedModel(path=str(path), detail=f"{model_type} models don't write text")
