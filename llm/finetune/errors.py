@@ -29,3 +29,20 @@ class TrainingDiverged(ModelError):
 class CannotTune(ModelError):
     code, status = "cannot_tune", 409
     sentence = "{model} cannot be tuned like this: {detail}."
+
+
+class TrainingOutOfMemory(ModelError):
+    code, status = "training_out_of_memory", 507
+    sentence = (
+        "Memory ran out at step {step}, with up to {rows} rows of at most {longest} tokens at once. Take {fewer} rows "
+        "at once and {passes} passes a step, which learns the same; or switch on checkpointing; or bound rows at "
+        "{shorter} tokens. What was learnt up to step {kept} is kept."
+    )
+
+
+class CheckpointFailed(ModelError):
+    code, status = "checkpoint_failed", 507
+    sentence = (
+        "The checkpoint after step {step} could not be written to {path} ({detail}). Make room there and go on: what "
+        "was learnt up to step {kept} is kept."
+    )

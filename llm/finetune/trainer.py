@@ -24,7 +24,7 @@ from llm.catalogue.lookup import find
 from llm.files import write_whole
 from llm.finetune import bases
 from llm.finetune.encode import Encoded
-from llm.finetune.errors import CannotTune, TrainingDiverged
+from llm.finetune.errors import CannotTune, CheckpointFailed, TrainingDiverged, TrainingOutOfMemory
 from llm.finetune.full import Full
 from llm.finetune.lora import Lora
 from llm.finetune.objectives import Answers, Objective, Preferences
@@ -35,6 +35,7 @@ from llm.finetune.run import Run
 from llm.finetune.settings import TrainSettings
 from llm.finetune.training import STOP
 from llm.jobs.child import Emitter, child_main
+from llm.machine.allocation import is_out_of_memory
 
 LOOKS = 10
 """Looks and checkpoints in a run whose settings leave their number open."""
@@ -159,30 +160,64 @@ class Training:
         self.emitter.emit("stage", stage="training")
 
     def save(self) -> None:
-        """Writes a checkpoint, whole or not at all, and lets older ones go."""
-        from safetensors.torch import save_file
+        """Writes a checkpoint, whole or not at all, and lets older ones go.
+
+        Raises:
+            CheckpointFailed: the disk is full or cannot be written.
+        """
+        from safetensors import SafetensorError
 
         self.emitter.emit("stage", stage="saving")
         place = self.run.folder / "checkpoints" / f"{self.step:08d}"
         making = place.with_name(f".{place.name}.new")
         shutil.rmtree(making, ignore_errors=True)
-        making.mkdir(parents=True)
-        self.learnt.save(making, self.run.config.base)
-        self._note().write(making)
+        try:
+            making.mkdir(parents=True)
+            self._write(making)
+            shutil.rmtree(place, ignore_errors=True)
+            making.rename(place)
+        except (OSError, SafetensorError) as error:
+            shutil.rmtree(making, ignore_errors=True)
+            detail = getattr(error, "strerror", "") or str(error)
+            raise CheckpointFailed(step=self.step, path=str(place.parent), detail=detail, kept=self.kept) from error
+        self.emitter.emit("checkpoint", step=self.step, folder=place.name)
+        self._let_go()
+        self.emitter.emit("stage", stage="training")
+
+    def _write(self, folder: Path) -> None:
+        from safetensors.torch import save_file
+
+        self.learnt.save(folder, self.run.config.base)
+        self._note().write(folder)
         tensors = {}
         for number, parameter in enumerate(self.trained):
             for name, value in self.optimiser.state.get(parameter, {}).items():
                 tensors[f"{number}.{name}"] = value.detach().reshape(1) if value.dim() == 0 else value.detach()
         if tensors:
-            save_file({name: value.contiguous().cpu() for name, value in tensors.items()}, making / "state.safetensors")
+            save_file({name: value.contiguous().cpu() for name, value in tensors.items()}, folder / "state.safetensors")
         state = {"step": self.step, "tokens": self.tokens, "best_loss": self.best_loss}
         canaries = [[list(c.ids), sum(not t for t in c.trained)] for c in self.canaries]
-        write_whole(making / "state.json", json.dumps(state | {"canaries": canaries}))
-        shutil.rmtree(place, ignore_errors=True)
-        making.rename(place)
-        self.emitter.emit("checkpoint", step=self.step, folder=place.name)
-        self._let_go()
-        self.emitter.emit("stage", stage="training")
+        write_whole(folder / "state.json", json.dumps(state | {"canaries": canaries}))
+
+    @property
+    def kept(self) -> int:
+        """The step of the last checkpoint."""
+        return self.run.checkpoints[-1].step if self.run.checkpoints else 0
+
+    def out_of_memory(self) -> TrainingOutOfMemory:
+        """What would take less and learn the same, in numbers."""
+        longest = max(len(row.ids) for row in self.data.rows)
+        fewer = max(1, self.settings.batch_rows // 2)
+        passes = math.ceil(self.settings.step_rows / fewer)
+        return TrainingOutOfMemory(
+            step=self.step + 1,
+            rows=self.settings.batch_rows,
+            longest=longest,
+            fewer=fewer,
+            passes=passes,
+            shorter=max(8, longest // 2),
+            kept=self.kept,
+        )
 
     def _note(self) -> AdapterNote:
         asked = self.run.config
@@ -260,6 +295,7 @@ def train(emitter: Emitter) -> dict[str, Any]:
         NothingToTrain: no row has a token that would be trained; found before any weights are loaded.
         CannotTune: the model is of a kind that this method cannot train.
         TrainingDiverged: a loss or gradient was no number.
+        TrainingOutOfMemory, CheckpointFailed: see their sentences.
     """
     run = Run(emitter.folder)
     asked, settings = run.config, run.config.settings
@@ -308,7 +344,12 @@ def train(emitter: Emitter) -> dict[str, Any]:
     )
     training.go_on()
     emitter.emit("stage", stage="training")
-    return training.work()
+    try:
+        return training.work()
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise training.out_of_memory() from error
 
 
 def _untouched(passes: Passes, data: Data, settings: TrainSettings, kept: Path) -> tuple[list[Encoded], Objective]:
