@@ -17,6 +17,7 @@ from llm.api import (
     errors,
     files,
     fine_tuning,
+    knowledge,
     models,
     monitor,
     ollama,
@@ -67,6 +68,7 @@ def create_api(address: str | None = None) -> FastAPI:
         tasks,
         files,
         fine_tuning,
+        knowledge,
     ):
         api.include_router(group.router())
     api.add_exception_handler(ModelError, errors.on_model_error)

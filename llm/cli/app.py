@@ -245,12 +245,14 @@ def _groups() -> None:
     """The commands that have commands."""
     from llm.cli.finetune import finetune
     from llm.cli.keys import keys
+    from llm.cli.knowledge import knowledge
     from llm.cli.models import models
     from llm.cli.servers import servers
 
     app.add_typer(models, name="models")
     app.add_typer(finetune, name="finetune")
     app.add_typer(keys, name="keys")
+    app.add_typer(knowledge, name="knowledge")
     app.add_typer(servers, name="servers")
 
 

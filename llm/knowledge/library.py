@@ -296,6 +296,13 @@ class Library:
                 "UPDATE documents SET encoding = ?, state = 'queued' WHERE id = ?", (encoding, document_id)
             )
 
+    def move_document(self, document_id: str, name: str, path: str) -> None:
+        """Another name and place for the same document. Raises NotFound."""
+        document = self.document(document_id)
+        with self.db.write() as connection:
+            self._own(connection, document.base_id)
+            connection.execute("UPDATE documents SET name = ?, path = ? WHERE id = ?", (name, path, document_id))
+
     def without_vector(self, base_id: str, model: str) -> list[tuple[str, str]]:
         """(hash, text) of the passages of which a model has no vector yet, the short ones first."""
         rows = self.db.read().execute(
