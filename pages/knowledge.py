@@ -11,7 +11,7 @@ from llm.catalogue.entry import ModelEntry
 from llm.catalogue.lookup import where
 from llm.chat.answers import answers
 from llm.knowledge.answers import Way
-from llm.knowledge.library import Base
+from llm.knowledge.values import Base
 from llm.messages import Message, TextPart
 from llm.store import Conversation, StoredMessage
 from ui.chat.conversation_list import conversation_list, conversation_menu, current_conversation

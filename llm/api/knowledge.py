@@ -22,8 +22,9 @@ from llm.config import config
 from llm.errors import NotFound
 from llm.events import Event, Finished, Noted, TextDelta
 from llm.knowledge import answers, reading
-from llm.knowledge.library import Base, KnownDocument, Library, Passage
+from llm.knowledge.library import Library
 from llm.knowledge.search import search
+from llm.knowledge.values import Base, KnownDocument, Passage
 from llm.messages import Message, TextPart
 from llm.runtime import handles
 from llm.settings import GenerationSettings

@@ -16,8 +16,9 @@ from llm.errors import NotFound
 from llm.events import Finished, Noted, TextDelta
 from llm.jobs import jobs
 from llm.knowledge import answers, folders, reading
-from llm.knowledge.library import Base, Library
+from llm.knowledge.library import Library
 from llm.knowledge.search import search as find_passages
+from llm.knowledge.values import Base
 from llm.runtime import handles
 from llm.settings import GenerationSettings
 

@@ -23,9 +23,10 @@ import numpy as np
 from llm.cancel import Cancel
 from llm.errors import ModelError
 from llm.events import Event, Finished, Noted, Progress, TextDelta, Timings
-from llm.knowledge.library import Library, Passage
+from llm.knowledge.library import Library
 from llm.knowledge.search import Found, Hit, search
 from llm.knowledge.support import Near, check, sentences_of, without_wrong_citations
+from llm.knowledge.values import Passage
 from llm.knowledge.words import asked_words, words_of
 from llm.messages import Message, TextPart, user
 from llm.runtime import handles

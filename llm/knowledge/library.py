@@ -13,83 +13,16 @@ import sqlite3
 import time
 import uuid
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 from llm.documents.chunks import Chunk
-from llm.documents.document import Box, Document, Note, Page
+from llm.documents.document import Document, Page
 from llm.errors import NotFound
 from llm.files import write_whole
 from llm.knowledge.database import database, folder
+from llm.knowledge.values import DEFAULT_SIZE, Base, KnownDocument, Passage, State, base_of, document_of, passage_of
 from llm.knowledge.words import words_of
-
-DEFAULT_SIZE = 300
-"""Tokens of a passage; what fits into an embedder of 512 with room for its context."""
-State: TypeAlias = Literal["queued", "reading", "ready", "failed"]
-
-
-@dataclass(frozen=True, slots=True)
-class Base:
-    """embedder: the id of the model that compares meaning, empty for words only. indexed_by: the one whose vectors are
-    whole, which goes on answering until the new one's are. size: tokens of a passage."""
-
-    id: str
-    name: str
-    owner: str
-    shared: bool
-    embedder: str
-    indexed_by: str
-    size: int
-    version: int
-    created_at: float
-
-
-@dataclass(frozen=True, slots=True)
-class KnownDocument:
-    """error_*: why it cannot be read, for the locale files. notes: see `llm.documents.document.Note`."""
-
-    id: str
-    base_id: str
-    name: str
-    sha256: str
-    size_bytes: int
-    state: State
-    kind: str
-    encoding: str
-    error_code: str
-    error_values: dict[str, Any]
-    notes: tuple[Note, ...]
-    path: str
-    pages: int = 0
-    passages: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Passage:
-    """A piece of a document.
-
-    kind: the document's. label: what people call its page. boxes: (page, box) of the blocks that it is made of.
-    """
-
-    id: int
-    document_id: str
-    document: str
-    kind: str
-    position: int
-    text: str
-    context: str
-    page: int
-    label: str
-    start_s: float | None
-    boxes: tuple[tuple[int, Box], ...]
-    tokens: int
-    hash: str
-
-    @property
-    def with_context(self) -> str:
-        return f"{self.context}\n{self.text}" if self.context else self.text
-
 
 _MAY_READ = "(b.owner = :me OR b.shared)"
 _DOCUMENT = """SELECT d.*, (SELECT count(*) FROM pages p WHERE p.document_id = d.id) AS pages,
@@ -113,14 +46,14 @@ class Library:
         rows = self.db.read().execute(
             f"SELECT * FROM bases b WHERE {_MAY_READ} ORDER BY b.name COLLATE NOCASE, b.id", {"me": self.owner}
         )
-        return [_base(row) for row in rows]
+        return [base_of(row) for row in rows]
 
     def base(self, base_id: str) -> Base:
         """Raises NotFound."""
         row = self.db.read().execute(
             f"SELECT * FROM bases b WHERE b.id = :id AND {_MAY_READ}", {"id": base_id, "me": self.owner}
         )  # fmt: skip
-        return _base(_one(row, "base", base_id))
+        return base_of(_one(row, "base", base_id))
 
     def create_base(self, name: str, shared: bool = False, embedder: str = "", size: int = DEFAULT_SIZE) -> Base:
         """A new, empty base."""
@@ -195,12 +128,12 @@ class Library:
             f"{_DOCUMENT} d.base_id = :base AND {_MAY_READ} ORDER BY d.created_at DESC, d.id",
             {"base": base_id, "me": self.owner},
         )
-        return [_document(row) for row in rows]
+        return [document_of(row) for row in rows]
 
     def document(self, document_id: str) -> KnownDocument:
         """Raises NotFound."""
         row = self.db.read().execute(f"{_DOCUMENT} d.id = :id AND {_MAY_READ}", {"id": document_id, "me": self.owner})
-        return _document(_one(row, "document", document_id))
+        return document_of(_one(row, "document", document_id))
 
     def delete_document(self, document_id: str) -> None:
         """Deletes file, text, words and vectors of a document. Raises NotFound: the base is another's."""
@@ -235,7 +168,7 @@ class Library:
         for start in range(0, len(wanted), 500):
             part = ",".join(str(int(one)) for one in wanted[start : start + 500])
             rows = self.db.read().execute(f"{_PASSAGE} p.id IN ({part}) AND {_MAY_READ}", {"me": self.owner})
-            found |= {row["id"]: _passage(row) for row in rows}
+            found |= {row["id"]: passage_of(row) for row in rows}
         return found
 
     def passages_of(self, document_id: str) -> list[Passage]:
@@ -243,7 +176,7 @@ class Library:
         rows = self.db.read().execute(
             f"{_PASSAGE} p.document_id = :id AND {_MAY_READ} ORDER BY p.position", {"id": document_id, "me": self.owner}
         )
-        return [_passage(row) for row in rows]
+        return [passage_of(row) for row in rows]
 
     # ---- what the background work writes
 
@@ -383,19 +316,3 @@ def _one(cursor: sqlite3.Cursor, what: str, id: str) -> sqlite3.Row:
     if row is None:
         raise NotFound(what=what, id=id[:80])
     return row
-
-
-def _base(row: sqlite3.Row) -> Base:
-    return Base(**{**dict(row), "shared": bool(row["shared"])})
-
-
-def _document(row: sqlite3.Row) -> KnownDocument:
-    values = dict(row)
-    del values["created_at"]
-    notes = tuple((code, said) for code, said in json.loads(values["notes"]))
-    return KnownDocument(**{**values, "error_values": json.loads(values["error_values"]), "notes": notes})
-
-
-def _passage(row: sqlite3.Row) -> Passage:
-    values = {name: row[name] for name in row.keys() if name != "base_id"}  # noqa: SIM118
-    return Passage(**{**values, "boxes": tuple((page, tuple(box)) for page, box in json.loads(row["boxes"]))})

@@ -12,7 +12,8 @@ from llm.documents.reading import read_document
 from llm.errors import Cancelled, ModelError, NotFound
 from llm.jobs import Job, JobRecord, jobs
 from llm.knowledge import vectors
-from llm.knowledge.library import KnownDocument, Library, file_of
+from llm.knowledge.library import Library, file_of
+from llm.knowledge.values import KnownDocument
 from llm.knowledge.words import estimated_tokens
 
 

@@ -12,7 +12,8 @@ import numpy as np
 from llm.cancel import Cancel
 from llm.errors import ModelError
 from llm.knowledge import vectors
-from llm.knowledge.library import Library, Passage
+from llm.knowledge.library import Library
+from llm.knowledge.values import Passage
 from llm.knowledge.words import asked_words, words_of
 
 MOST = 50

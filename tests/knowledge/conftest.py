@@ -9,7 +9,8 @@ import pytest
 
 from llm.jobs import jobs
 from llm.knowledge import reading
-from llm.knowledge.library import KnownDocument, Library
+from llm.knowledge.library import Library
+from llm.knowledge.values import KnownDocument
 
 
 @pytest.fixture

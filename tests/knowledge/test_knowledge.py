@@ -10,9 +10,10 @@ import pytest
 from llm.errors import NotFound
 from llm.events import Finished, Noted, TextDelta
 from llm.knowledge import answers, reading
-from llm.knowledge.library import KnownDocument, Library, file_of
+from llm.knowledge.library import Library, file_of
 from llm.knowledge.search import search
 from llm.knowledge.support import check
+from llm.knowledge.values import KnownDocument
 from llm.knowledge.words import words_of
 from llm.messages import user
 from llm.settings import GenerationSettings

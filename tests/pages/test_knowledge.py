@@ -9,7 +9,8 @@ from streamlit.testing.v1 import AppTest
 
 from llm.jobs import jobs
 from llm.knowledge import reading
-from llm.knowledge.library import Base, Library
+from llm.knowledge.library import Library
+from llm.knowledge.values import Base
 from llm.store import store
 
 TEXT = "保修期为两年，自购买之日起计算。请勿将设备放入水中清洗。"

@@ -11,7 +11,8 @@ from llm.catalogue.entry import ModelEntry
 from llm.chat.answers import Request, answers
 from llm.events import Event
 from llm.knowledge import answers as answering
-from llm.knowledge.library import Base, Library
+from llm.knowledge.library import Library
+from llm.knowledge.values import Base
 from llm.messages import Message, TextPart
 from llm.runtime.protocols import ChatModel
 from llm.settings import GenerationSettings

@@ -5,8 +5,8 @@ from __future__ import annotations
 import streamlit as st
 
 from llm.errors import ModelError
-from llm.knowledge.library import Base
 from llm.knowledge.reading import default_embedder
+from llm.knowledge.values import Base
 from ui.knowledge.state import BASE, chosen_base, fails, is_mine, library, open_base
 from ui.shared.i18n import t
 from ui.shared.markdown import escaped

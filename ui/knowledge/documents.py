@@ -9,7 +9,7 @@ from llm.documents.chunks import chunks
 from llm.documents.encodings import ENCODINGS
 from llm.errors import ModelError
 from llm.knowledge import reading
-from llm.knowledge.library import Base, KnownDocument
+from llm.knowledge.values import Base, KnownDocument
 from llm.knowledge.words import estimated_tokens
 from ui.knowledge.drawing import chunks_html
 from ui.knowledge.state import PROBLEM, fails, is_mine, library

@@ -15,7 +15,7 @@ import streamlit as st
 from llm.documents.kinds import KINDS
 from llm.errors import ModelError
 from llm.knowledge.answers import Way
-from llm.knowledge.library import Passage
+from llm.knowledge.values import Passage
 from llm.store import StoredMessage
 from ui.knowledge.drawing import SUPPORT, answer_html, legend_html, passage_html
 from ui.knowledge.state import library, page_image, place_on_page

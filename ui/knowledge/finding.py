@@ -5,8 +5,8 @@ from __future__ import annotations
 import streamlit as st
 
 from llm.errors import ModelError
-from llm.knowledge.library import Base
 from llm.knowledge.search import search
+from llm.knowledge.values import Base
 from ui.knowledge.drawing import passage_html
 from ui.knowledge.evidence import place_of
 from ui.knowledge.state import library

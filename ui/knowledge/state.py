@@ -9,7 +9,8 @@ import streamlit as st
 from llm.documents.document import Box
 from llm.documents.pictures import lit, page_picture
 from llm.errors import ModelError
-from llm.knowledge.library import Base, KnownDocument, Library, Passage, file_of
+from llm.knowledge.library import Library, file_of
+from llm.knowledge.values import Base, KnownDocument, Passage
 from ui.shared.state import owner
 
 BASE = "knowledge.base"

@@ -10,7 +10,7 @@ import streamlit as st
 
 from llm.errors import ModelError
 from llm.knowledge import vectors
-from llm.knowledge.library import Passage
+from llm.knowledge.values import Passage
 from llm.store import StoredMessage
 from ui.knowledge.map import MOST, plane
 from ui.knowledge.state import library
