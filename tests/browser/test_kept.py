@@ -55,3 +55,21 @@ def test_on_a_phone_the_sidebar_leaves_when_a_conversation_is_chosen(app: AppSer
     row.click(timeout=30_000)
     expect(chat.messages).to_have_count(2, timeout=30_000)
     expect(page.get_by_test_id("stSidebar")).to_have_attribute("data-collapsed", "true", timeout=10_000)
+
+
+def test_streamlits_own_words_are_in_the_visitors_language_and_an_answers_are_left_alone(
+    app: AppServer, page: Page
+) -> None:
+    chat = ChatPage(page, app.url).open()
+    chat.ask("Upload")
+    chat.wait_finished()
+    page.get_by_role("radio", name="中文").or_(page.get_by_text("中文", exact=True)).first.click()
+    expect(page.locator("html")).to_have_attribute("lang", "zh-CN", timeout=30_000)
+    assert "Upload" in chat.messages.first.inner_text().split("\n")
+    page.goto(f"{app.url}/image")
+    expect(page.get_by_test_id("stFileUploader").get_by_text("上传", exact=True).last).to_be_visible(timeout=30_000)
+    expect(page.get_by_text("单个文件不超过 64MB").last).to_be_visible()
+    expect(page.get_by_label("Main menu")).to_have_count(0)
+    page.get_by_text("English", exact=True).click()
+    expect(page.locator("html")).to_have_attribute("lang", "en", timeout=30_000)
+    expect(page.get_by_test_id("stFileUploader").get_by_text("Upload", exact=True).last).to_be_visible(timeout=30_000)

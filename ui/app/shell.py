@@ -11,6 +11,7 @@ from llm.sources import downloads
 from ui.app import login, style
 from ui.app.cookies import remember
 from ui.app.sidebar import close_on_choice
+from ui.app.streamlit_words import speak
 from ui.shared.choices import keep_choices
 from ui.shared.i18n import COOKIE, LANGUAGES, language, t
 from ui.shared.state import LANGUAGE
@@ -63,6 +64,7 @@ def navigation() -> StreamlitPage:
     st.set_page_config(page_title=f"{chosen.title} · Hearth", page_icon=str(ICON), layout="centered")
     style.apply()
     close_on_choice()
+    speak()
     _language_switch()
     login.leave()
     return chosen

@@ -11,7 +11,7 @@ _CSS = """
 .block-container { padding-top: 3.9rem; }
 .st-key-actions button, [class*="st-key-actions_"] button { opacity: .65; min-height: 1.8rem; padding: 0 .4rem; }
 [class*="st-key-actions_"] button:hover, [class*="st-key-actions_"] button:focus-visible { opacity: 1; }
-[class*="st-key-remember_"], .st-key-draft, .st-key-sidebar_closes { display: none; }
+[class*="st-key-remember_"], .st-key-draft, .st-key-words, .st-key-sidebar_closes { display: none; }
 [class*="st-key-conversation_"] button, [class*="st-key-conversation_"] button > div,
 [class*="st-key-conversation_"] button span { justify-content: flex-start; text-align: left; }
 [class*="st-key-conversation_"] button p { overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
