@@ -112,7 +112,7 @@ def _run(job_id: str, request: fastapi.Request) -> Run:
 def _create(body: JobRequest, request: fastapi.Request) -> dict[str, Any]:
     caller = caller_of(request)
     entry = entry_of(body.model, request)
-    if entry.is_remote or entry.adapter is not None or entry.task not in ("text-generation", "image-text-to-text"):
+    if entry.is_remote or entry.adapter is not None or "text" not in entry.abilities:
         raise InvalidRequest(detail=f"{body.model} is no chat model of this machine's own", param="model")
     waiting = sum(job.active for job in jobs().all(caller, KIND))
     if waiting >= MOST_WAITING:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import time
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,10 +11,13 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from llm.catalogue.lookup import find
 from llm.errors import InvalidRequest
 from llm.finetune.data import Dataset, save_set
+from llm.finetune.plan import FEWEST_STEPS, read_rows, smaller
+from llm.finetune.plan import plan as planned
 from llm.finetune.run import Run, all_runs, get_run, light
-from llm.finetune.settings import GOALS, PRESETS, TrainSettings, preset
+from llm.finetune.settings import GOALS, PRESETS, TrainSettings, changed, preset
 from llm.jobs import JobRecord, jobs
 from llm.jobs.registry import LOCAL
 
@@ -31,14 +33,32 @@ Step = Annotated[int | None, typer.Option(help="The checkpoint; without it the b
 
 
 @finetune.command()
-def plan(data: Data, model: Base, goal: Goal = "answers", values: Values = []) -> None:  # noqa: B006
+def plan(
+    data: Data,
+    model: Base,
+    goal: Goal = "answers",
+    values: Values = [],  # noqa: B006
+    measure: Annotated[bool, typer.Option(help="Try two steps, for time and memory as they are.")] = False,
+) -> int:
     """Tells what a run would be. Example: [bold]python -m llm finetune plan town.xlsx -m qwen3-0.6b[/bold]"""
+    from llm.finetune.trial import trial_params
+
     rows = _rows(data)
-    settings = _settings(goal, values, rows, model)
-    count = len(rows.training)
-    steps = settings.max_steps or math.ceil(settings.epochs * count / settings.step_rows)
-    told = {"rows": count, "held_out": len(rows.held_out), "steps": steps, "step_rows": settings.step_rows}
-    typer.echo(json.dumps(told | {"settings": settings.to_dict()}, ensure_ascii=False, indent=1))
+    settings, entry = _settings(goal, values, rows, model), find(model)
+    kept, left = read_rows(entry, rows.training, settings)
+    found = planned(entry, len(rows.training), kept, left, settings)
+    if measure and kept:
+        ended = jobs().wait(jobs().start("finetune.trial", entry.name, trial_params(entry, rows, settings, kept)).id)
+        if ended is None or ended.state != "done":
+            return _failed(ended)
+        found = found.tried(ended.result)
+    told = found.to_dict() | {"held_out": len(rows.held_out), "settings": settings.to_dict()}
+    other = None if found.fits else smaller(entry, kept, settings)
+    told |= {"would_fit": changed(other, settings)} if other else {}
+    typer.echo(json.dumps(told, ensure_ascii=False, indent=1))
+    if found.few_steps:
+        notes.print(f"{found.steps} steps are few: below {FEWEST_STEPS} hardly anything is learnt.")
+    return 0
 
 
 @finetune.command("run")
@@ -138,8 +158,6 @@ def _rows(file: Path) -> Dataset:
 
 
 def _settings(goal: str, values: list[str], rows: Dataset, model: str) -> TrainSettings:
-    from llm.catalogue.lookup import find
-
     known = next((known for known in GOALS if known == goal), None)
     if known is None and goal not in PRESETS:
         raise InvalidRequest(detail=f"{goal} is none of {', '.join([*GOALS, *PRESETS])}")

@@ -54,6 +54,7 @@ KINDS: dict[str, JobKind] = {
     "tasks.files": JobKind("llm.tasks.files:run", resumes=True, pausable=True),
     "finetune.run": JobKind("llm.finetune.training:train", resumes=True, pausable=True),
     "finetune.evaluate": JobKind("llm.finetune.evaluate:evaluate"),
+    "finetune.trial": JobKind("llm.finetune.trial:tried"),
     "finetune.export": JobKind("llm.finetune.export:make"),
     "speech.transcribe": JobKind("llm.chat.recordings:run", resumes=True, at_once=2),
     "knowledge.read": JobKind("llm.knowledge.reading:read_base", resumes=True, pausable=True),

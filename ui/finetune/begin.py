@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any, cast
 
 import streamlit as st
@@ -13,14 +12,13 @@ from llm.errors import ModelError
 from llm.finetune.data import Dataset
 from llm.finetune.settings import GOALS, PRESETS, Goal, TrainSettings, preset, train_controls
 from llm.finetune.start import begin, new_run
+from ui.finetune.plan import plan_section
 from ui.finetune.state import open_run, open_set, sets
 from ui.shared.controls import draw_controls
 from ui.shared.i18n import explain, t
 from ui.shared.state import owner
 from ui.shared.units import readable_bytes
 
-FEWEST_STEPS = 20
-"""With fewer steps hardly anything is learnt."""
 MAIN = ("method", "rank", "alpha", "epochs", "learning_rate", "batch_rows", "max_tokens", "seed")
 _VALUES = "finetune.values"
 """What was changed by hand, by goal."""
@@ -52,9 +50,11 @@ def begin_section() -> None:
     settings = _settings(goal, start)
     if settings is None:
         return
-    plan(settings, data)
+    something = plan_section(base, data, settings)
     name = st.text_input(t("finetune.run_name"), data.name, key="run_name", max_chars=60)
-    if st.button(t("finetune.start"), type="primary", icon=":material/play_arrow:", key="start_run"):
+    if st.button(
+        t("finetune.start"), type="primary", icon=":material/play_arrow:", key="start_run", disabled=not something
+    ):
         _begin(data, base, settings, name)
 
 
@@ -97,22 +97,6 @@ def _shown(name: str, value: Any) -> str:
 
 def _reset(goal: str) -> None:
     st.session_state[_VALUES][goal] = {}
-
-
-def plan(settings: TrainSettings, data: Dataset) -> None:
-    """What is about to happen, in numbers."""
-    rows = len(data.training)
-    steps = settings.max_steps or math.ceil(settings.epochs * rows / settings.step_rows)
-    seen = steps * settings.step_rows / rows
-    with st.container(border=True, horizontal=True):
-        st.metric(t("finetune.plan_steps"), f"{steps:,}", width="content")
-        st.metric(t("finetune.plan_rows"), f"{settings.step_rows:,}", width="content")
-        st.metric(t("finetune.plan_seen"), f"{seen:.1f}×", width="content")
-        st.metric(t("finetune.plan_looks"), f"{min(steps, 10):,}", width="content")
-    if steps < FEWEST_STEPS:
-        st.warning(t("finetune.few_steps", steps=steps, fewest=FEWEST_STEPS), icon=":material/warning:")
-    if not data.held_out:
-        st.warning(t("finetune.no_held_out"), icon=":material/warning:")
 
 
 def _begin(data: Dataset, base: ModelEntry, settings: TrainSettings, name: str) -> None:
