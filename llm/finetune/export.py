@@ -11,6 +11,7 @@ from typing import Any, Literal, TypeAlias, get_args
 
 from llm.catalogue.adapters import GGUF, PREFIX, SETTINGS, WEIGHTS, Adapter, AdapterNote, keep_adapter
 from llm.catalogue.entry import ModelEntry
+from llm.catalogue.json_file import read_config
 from llm.catalogue.lookup import find, where
 from llm.config import config
 from llm.errors import AdapterRefused, ModelNotThere
@@ -23,6 +24,7 @@ from llm.finetune.run import Checkpoint, Run, get_run
 from llm.jobs.registry import Job
 
 Export: TypeAlias = Literal["peft", "gguf_lora", "prefix", "merged", "merged_gguf", "recipes"]
+MODEL = "model.safetensors"
 COMPARED_QUESTIONS, COMPARED_TOKENS = 10, 64
 EXPORTS: tuple[Export, ...] = get_args(Export)
 
@@ -36,7 +38,11 @@ def exports_of(run: Run, checkpoint: Checkpoint) -> list[Export]:
         found += ["peft", *(["gguf_lora", "merged_gguf"] if gguf else ["merged"])]  # type: ignore[list-item]
     if (checkpoint.folder / PREFIX).is_file():
         found.append("prefix")
-    return [*found, "recipes"]
+    if (checkpoint.folder / MODEL).is_file():
+        found.append("merged")
+    asked = run.config.settings
+    # What others' tools make of these settings is the same run for a LoRA on answers alone.
+    return [*found, "recipes"] if asked.method in ("lora", "qlora") and asked.learn == "answers" else found
 
 
 def use_in_chat(run: Run, checkpoint: Checkpoint, name: str) -> Adapter:
@@ -72,11 +78,14 @@ def export(
         case "peft":
             return _peft(checkpoint.folder, out / f"{name}-peft", base)
         case "prefix":
-            return _prefix(checkpoint.folder, out / f"{name}-prefix")
+            return _prefix(checkpoint.folder, out / f"{name}-prefix", base)
         case "gguf_lora":
             file = out / f"{name}-lora.gguf"
             file.write_bytes(gguf_lora(checkpoint.folder, _place(base)))
             return file
+        case "merged" if (checkpoint.folder / MODEL).is_file():
+            ignored = shutil.ignore_patterns("state.*", "hearth.json")
+            return shutil.copytree(checkpoint.folder, out / f"{name}-merged", ignore=ignored, dirs_exist_ok=True)
         case "merged":
             return merge_checkpoint(_place(base), checkpoint.folder, out / f"{name}-merged", progress)
         case "merged_gguf":
@@ -164,8 +173,8 @@ def _peft(folder: Path, out: Path, base: ModelEntry) -> Path:
     return out
 
 
-def _prefix(folder: Path, out: Path) -> Path:
-    """The published layout (THUDM/ChatGLM-6B, ptuning): the prefix alone as a pickle, and how long it is."""
+def _prefix(folder: Path, out: Path, base: ModelEntry) -> Path:
+    """The published layout (THUDM/ChatGLM-6B, ptuning): the prefix alone as a pickle, and the base's configuration."""
     import torch
     from safetensors.torch import load_file
 
@@ -174,7 +183,9 @@ def _prefix(folder: Path, out: Path) -> Path:
     torch.save({name: tensor.float() for name, tensor in tensors.items()}, out / "pytorch_model.bin")
     rows = next(t.shape[0] for name, t in tensors.items() if name.endswith("embedding.weight"))
     projected = any(".trans." in name for name in tensors)
-    (out / "config.json").write_text(json.dumps({"pre_seq_len": rows, "prefix_projection": projected}))
+    config = dict(read_config(_place(base))) | {"pre_seq_len": rows, "prefix_projection": projected}
+    config["_name_or_path"] = str(_place(base))
+    (out / "config.json").write_text(json.dumps(config, indent=1), encoding="utf-8")
     return out
 
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
+from llm.catalogue.json_file import read_config
 from llm.checkpoints import has_loader
-from llm.checkpoints.inspection import read_config
 from llm.finetune.errors import CannotTune
 
 _WEIGHTS = (".safetensors", ".bin", ".gguf", ".pt", ".pth", ".onnx", ".index.json")

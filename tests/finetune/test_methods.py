@@ -23,6 +23,7 @@ from llm.finetune.data import Row, save_set
 from llm.finetune.encode import trainable
 from llm.finetune.errors import CannotTune
 from llm.finetune.evaluate import ask, checkpoint_of, tuned_entry
+from llm.finetune.export import export, exports_of
 from llm.finetune.objectives import Preferences
 from llm.finetune.passes import Passes
 from llm.finetune.run import Run
@@ -71,9 +72,10 @@ def test_all_weights_learn_and_a_checkpoint_is_a_model_of_its_own(closed: Path, 
     base = to_gguf(base, closed / "base.gguf") if gguf else base
     run = trained(base, method="full", max_steps=40, checkpoint_every=20, learning_rate=5e-3)
     assert losses(run)[-1] < losses(run)[0] / 4
-    shutil.rmtree(base, ignore_errors=True)
-    entry = tuned_entry(run, checkpoint_of(run, None))
-    assert entry.adapter is None
+    checkpoint = checkpoint_of(run, None)
+    entry = tuned_entry(run, checkpoint)
+    assert entry.adapter is None and exports_of(run, checkpoint) == ["merged"]
+    entry = find(export(run, checkpoint, "merged", closed / "out"))
     assert [ask(entry, row, 16) for row in ROWS] == [row.response for row in ROWS]
 
 
