@@ -14,6 +14,7 @@ from rich.table import Table
 from llm.catalogue.lookup import find
 from llm.errors import InvalidRequest
 from llm.finetune.data import Dataset, save_set
+from llm.finetune.doctor import examined
 from llm.finetune.plan import FEWEST_STEPS, read_rows, smaller
 from llm.finetune.plan import plan as planned
 from llm.finetune.run import Run, all_runs, get_run, light
@@ -23,6 +24,7 @@ from llm.jobs.registry import LOCAL
 
 finetune = typer.Typer(no_args_is_help=True, help="Teach a model your rows. A run is a folder; every command reads it.")
 notes = Console(stderr=True)
+NAMED_ROWS = 12
 KINDS = "peft, gguf_lora, prefix, merged, merged_gguf, recipes"
 Data = Annotated[Path, typer.Argument(help="Rows: .xlsx, .csv, .jsonl, .json or .txt.", exists=True, dir_okay=False)]
 Base = Annotated[str, typer.Option("--model", "-m", help="Catalogue id, model folder or .gguf file.")]
@@ -154,7 +156,11 @@ def _rows(file: Path) -> Dataset:
         notes.print(f"{file.name}:{problem.number}: {problem.code}")
     if not rows:
         raise InvalidRequest(detail=f"{file.name} holds no rows")
-    return save_set(file.stem, rows, owner=LOCAL, source=file.name)
+    made = save_set(file.stem, rows, owner=LOCAL, source=file.name)
+    for finding in examined(made.rows, made.held_out):
+        named = ", ".join(map(str, finding.rows[:NAMED_ROWS])) + (" …" if finding.rows[NAMED_ROWS:] else "")
+        notes.print(f"{file.name}: {finding.code} in {len(finding.rows)} rows: {named}", highlight=False)
+    return made
 
 
 def _settings(goal: str, values: list[str], rows: Dataset, model: str) -> TrainSettings:

@@ -98,3 +98,16 @@ def test_a_set_keeps_its_versions(data_folder: Path, open_page: Callable[[str], 
     assert load_set(first.id, owner="local").hash != first.hash
     app.button(key="remove_set").click().run()
     assert "No rows yet" in told(app)
+
+
+def test_the_doctor_names_rows_and_puts_right_what_can_be(
+    data_folder: Path, open_page: Callable[[str], AppTest]
+) -> None:
+    rows = [*(Row.of(f"q{n}", f"a{n}") for n in range(12)), Row.of("q3", "a3"), Row.of("phone?", "13800138000")]
+    save_set("town", rows, (0,), owner="local")
+    app = open_page("finetune")
+    said = told(app)
+    assert "there twice** · rows 13" in said and "private data" in said and "rows 14" in said
+    app.button(key="cure").click().run()
+    said = told(app)
+    assert "13 rows" in said and "version 2" in said and "there twice" not in said and "private data" in said

@@ -12,15 +12,14 @@ from llm.errors import ModelError
 from llm.finetune.data import Dataset, Row, hold_out, load_set, remove_set, save_set
 from llm.finetune.files import TYPES, read_file
 from llm.messages import Message, assistant, user
-from ui.finetune.state import SET, open_set, sets
+from ui.finetune.doctor import doctor
+from ui.finetune.state import SET, TIMES, open_set, sets, table_changed
 from ui.shared.i18n import explain, t
 from ui.shared.state import owner
 
 SHOWN_PROBLEMS = 10
 SHOWN_ROWS = 1000
 """So many rows can be edited in the browser; a larger set is looked at, and edited as a file."""
-_TIMES = "finetune.editor_times"
-"""How often the table was saved: a new one takes the place of the old, with nothing left over of its edits."""
 
 
 def rows_section() -> None:
@@ -32,6 +31,7 @@ def rows_section() -> None:
         st.info(t("finetune.no_sets"), icon=":material/info:")
         return
     _facts(data)
+    doctor(data)
     _table(data)
 
 
@@ -81,7 +81,7 @@ def _facts(data: Dataset) -> None:
 
 def _table(data: Dataset) -> None:
     """A table whose rows can be changed, added and taken out."""
-    times = st.session_state.setdefault(_TIMES, 0)
+    times = st.session_state.setdefault(TIMES, 0)
     shown = [_cells(place, row, place in data.held_out) for place, row in enumerate(data.rows[:SHOWN_ROWS])]
     if len(data.rows) > SHOWN_ROWS:
         st.dataframe(shown, hide_index=True, column_order=("question", "answer", "held_out"))
@@ -151,7 +151,7 @@ def _save(data: Dataset, edited: list[dict[str, Any]]) -> None:
     places = held if held or data.held_out else hold_out(rows)
     saved = save_set(data.name, rows, places, owner=data.owner, source=data.source)
     st.session_state[SET] = saved.id
-    st.session_state[_TIMES] += 1
+    table_changed()
     st.rerun()
 
 
@@ -173,7 +173,7 @@ def _draw(data: Dataset) -> None:
     draws = (hold_out(data.rows, seed=data.version + number) for number in range(20))
     places = next((places for places in draws if places != data.held_out), data.held_out)
     save_set(data.name, data.rows, places, owner=data.owner, source=data.source)
-    st.session_state[_TIMES] = st.session_state.get(_TIMES, 0) + 1
+    table_changed()
 
 
 def _remove(data: Dataset) -> None:

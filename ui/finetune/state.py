@@ -11,6 +11,8 @@ from ui.shared.state import owner
 
 SET = "finetune.set"
 """The id of the set that is open."""
+TIMES = "finetune.editor_times"
+"""How often the table was saved: a new one takes the place of the old, with nothing left over of its edits."""
 
 
 def chosen_run() -> Run | None:
@@ -46,3 +48,8 @@ def open_set() -> Dataset | None:
     chosen = st.session_state.get(SET)
     found = next((info for info in known if info.id == chosen), known[0])
     return load_set(found.id, owner=owner())
+
+
+def table_changed() -> None:
+    """A new table takes the place of the one that is shown."""
+    st.session_state[TIMES] = st.session_state.get(TIMES, 0) + 1
