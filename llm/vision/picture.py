@@ -1,14 +1,17 @@
 """Uploaded pictures, checked before anything else touches them.
 
 What is kept is upright, 8 bits a channel, without transparency or metadata (a photo tells where it was
-taken), and at most `KEPT_SIDE` long. What a model is given is at most `MODEL_SIDE` long.
+taken), and at most `KEPT_SIDE` long, a long screenshot as many pixels. What a model is given is at most
+`MODEL_SIDE` long.
 """
 
 from __future__ import annotations
 
 import io
+import math
 import re
 import struct
+import threading
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,12 +24,21 @@ MAX_BYTES = 64 << 20
 MAX_PIXELS = 120_000_000
 """A picture of more pixels than this is refused by what its header says, before it is unpacked."""
 KEPT_SIDE = 4096
+LONGEST_KEPT_SIDE = 32_768
+"""Of a long screenshot, which keeps as many pixels as others and so stays legible."""
+LONG = 2.5
+"""From this proportion on a picture counts as long."""
 MODEL_SIDE = 2048
+THINNEST = 100
+"""A picture of another proportion than 1 to this gets white beside it: models refuse thinner ones."""
 # Only decoders that are well kept; Pillow has others, some of which call programs (EPS) or are rarely looked at.
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
 HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")
 EXTENSIONS = ["png", "jpg", "jpeg", "jfif", "webp", "gif", "bmp", "tif", "tiff", "avif", "heic", "heif"]
 _ORIENTATION = 0x0112
+_ONE_AT_A_TIME = threading.Lock()
+"""A picture of 14 kB can unpack to a gigabyte; several at once would take as many."""
+_STRIP_PIXELS = 4 << 20
 _SVG = re.compile(rb"<svg[\s>]", re.IGNORECASE)
 _HTML = re.compile(rb"^\s*(<!doctype html|<html|<head|<body)", re.IGNORECASE)
 
@@ -56,6 +68,11 @@ def take_in(data: bytes, name: str) -> Picture:
         DamagedPicture: cut short or broken.
         MissingPackage: HEIC without pillow-heif.
     """
+    with _ONE_AT_A_TIME:
+        return _taken_in(data, name)
+
+
+def _taken_in(data: bytes, name: str) -> Picture:
     image = _opened(data, name)
     frames = int(getattr(image, "n_frames", 1)) if image.format != "MPO" else 1
     width, height = image.size
@@ -67,9 +84,9 @@ def take_in(data: bytes, name: str) -> Picture:
         return Picture(part, original, original, fitted(original, MODEL_SIDE))
     photo = image.format in ("JPEG", "MPO", "HEIF")
     if image.format == "JPEG":
-        image.draft(None, fitted((width, height), KEPT_SIDE))  # decodes at a half, a quarter or an eighth
-    plain = _plain(_unpacked(image, name))
-    size = fitted(plain.size, KEPT_SIDE)
+        image.draft(None, kept_size((width, height)))  # decodes at a half, a quarter or an eighth
+    plain = _plain(_reduced(_unpacked(image, name)))
+    size = kept_size(original)
     if size != plain.size:
         plain = plain.resize(size, reducing_gap=3.0)
     return Picture(_encoded(plain, name, photo), size, original, fitted(size, MODEL_SIDE), frames)
@@ -83,19 +100,36 @@ def fitted(size: tuple[int, int], side: int) -> tuple[int, int]:
     return max(1, round(size[0] * side / longest)), max(1, round(size[1] * side / longest))
 
 
+def kept_size(size: tuple[int, int]) -> tuple[int, int]:
+    """The size in which a picture is kept: at most `KEPT_SIDE` long, or as many pixels when it is narrow."""
+    if max(size) < LONG * min(size):
+        return fitted(size, KEPT_SIDE)
+    longest = math.sqrt(KEPT_SIDE**2 * max(size) / min(size))
+    return fitted(size, min(LONGEST_KEPT_SIDE, int(longest)))
+
+
 def open_kept(part: ImagePart) -> Any:
     """A kept picture as an upright RGB `PIL.Image`. Also takes parts that came another way (API, import).
 
     Raises: as `take_in`.
     """
-    return _plain(_unpacked(_opened(part.data, part.name or "the picture"), part.name))
+    with _ONE_AT_A_TIME:
+        return _plain(_reduced(_unpacked(_opened(part.data, part.name or "the picture"), part.name)))
 
 
 def for_model(part: ImagePart) -> Any:
-    """The picture as models get it: upright, RGB, at most `MODEL_SIDE` long. Raises as `take_in`."""
+    """The picture as models get it: upright, RGB, at most `MODEL_SIDE` long, not too thin. Raises as `take_in`."""
+    from PIL import Image
+
     image = open_kept(part)
     size = fitted(image.size, MODEL_SIDE)
-    return image if size == image.size else image.resize(size, reducing_gap=3.0)
+    image = image if size == image.size else image.resize(size, reducing_gap=3.0)
+    least = -(-max(size) // THINNEST)
+    if min(size) >= least:
+        return image
+    paper = Image.new("RGB", (max(size[0], least), max(size[1], least)), "white")
+    paper.paste(image, (0, 0))
+    return paper
 
 
 def crop(part: ImagePart, box: tuple[int, int, int, int]) -> ImagePart:
@@ -198,8 +232,31 @@ def _can_stay(image: Any, frames: int) -> bool:
         and image.mode in ("RGB", "L")
         and "transparency" not in image.info
         and not _metadata(image)
-        and max(image.size) <= KEPT_SIDE
+        and image.size == kept_size(image.size)
     )
+
+
+def _reduced(image: Any) -> Any:
+    """A far too large picture at a half, a third ... of its size, before anything is made of all its pixels.
+
+    Row by row, so that no second copy of it is held: a file of 14 kB can unpack to 480 MB.
+    """
+    from PIL import Image
+
+    factor = int(min(own / kept for own, kept in zip(image.size, kept_size(image.size), strict=True)))
+    if factor < 2 or image.mode.startswith(("I", "F")):
+        return image
+    width, height = image.size
+    rows = factor * max(1, _STRIP_PIXELS // (width * factor))
+    small = Image.new("RGB", (-(-width // factor), -(-height // factor)))
+    orientation = _orientation(image)
+    for top in range(0, height, rows):
+        strip = image.crop((0, top, width, min(height, top + rows)))
+        strip.info.update(image.info)
+        small.paste(_plain(strip).reduce(factor), (0, top // factor))
+    if orientation != 1:
+        small.getexif()[_ORIENTATION] = orientation
+    return small
 
 
 def _plain(image: Any) -> Any:
@@ -226,12 +283,13 @@ def _eight_bits(image: Any) -> Any:
     values: Any = numpy.asarray(image).astype(numpy.float32)
     low, high = float(values.min()), float(values.max())
     if image.mode.startswith("F") or high > 65535 or low < 0:
-        values = (values - low) / max(high - low, 1e-9) * 255
+        values -= low
+        values *= 255 / max(high - low, 1e-9)
     elif high > 255 or image.mode.startswith("I;16"):
         # Cameras and scanners of 10, 12 or 14 bits write them into the lower ones of 16.
         depth = next((bits for bits in (10, 12, 14) if high < 2**bits), 16)
-        values = values / (2**depth - 1) * 255
-    grey = Image.fromarray(values.round().astype(numpy.uint8))
+        values *= 255 / (2**depth - 1)
+    grey = Image.fromarray(numpy.rint(values, out=values).astype(numpy.uint8))
     if _orientation(image) != 1:
         grey.getexif()[_ORIENTATION] = _orientation(image)
     return grey

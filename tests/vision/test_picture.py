@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import struct
+import subprocess
+import sys
 import zlib
 from pathlib import Path
 
@@ -194,3 +196,54 @@ def test_twelve_bits_in_sixteen_are_as_bright_as_they_were() -> None:
 
 def test_a_jpeg_by_its_other_name_may_be_chosen() -> None:
     assert "jfif" in EXTENSIONS
+
+
+def of_one_colour(side: int, kind: int, channels: int) -> bytes:
+    """A PNG of `side` squared pixels in some hundred kilobytes."""
+
+    def chunk(name: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+
+    header, row = struct.pack(">IIBBBBB", side, side, 8, kind, 0, 0, 0), bytes(1 + side * channels)
+    packer = zlib.compressobj()
+    body = b"".join(packer.compress(row) for _ in range(side)) + packer.flush()
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", body) + chunk(b"IEND", b"")
+
+
+def test_small_files_of_many_pixels_take_little_memory_however_many_come(tmp_path: Path) -> None:
+    """What four of them at once take in a process of its own: one unpacked picture (476 MB) and what is made of it."""
+    (tmp_path / "big.png").write_bytes(of_one_colour(10_900, 6, 4))
+    program = (
+        "import resource, sys, threading\n"
+        "from llm.vision.picture import take_in\n"
+        "data = open(sys.argv[1], 'rb').read()\n"
+        "threads = [threading.Thread(target=take_in, args=(data, 'x')) for _ in range(4)]\n"
+        "[t.start() for t in threads]; [t.join() for t in threads]\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", program, str(tmp_path / "big.png")],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert int(ran.stdout) < 1_000 << 10
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "LA", "P"])
+def test_what_is_made_smaller_row_by_row_looks_the_same(mode: str) -> None:
+    source = Image.linear_gradient("L").resize((9_000, 9_000)).convert("RGB")
+    big = source.convert("L").convert(mode) if mode in ("L", "LA") else source.convert(mode)
+    picture = take_in(encoded(big, "PNG", compress_level=1), "gradient.png")
+    kept = open_kept(picture.part)
+    assert picture.size == kept.size == (KEPT_SIDE, KEPT_SIDE)
+    for x, y in ((10, 10), (2_000, 1_000), (4_000, 4_090)):
+        place = (x * 9_000 // KEPT_SIDE, y * 9_000 // KEPT_SIDE)
+        assert near(kept.getpixel((x, y)), source.getpixel(place), 6)
+
+
+def test_long_screenshots_keep_their_pixels_and_thin_pictures_are_given_to_models() -> None:
+    long = take_in(encoded(Image.new("RGB", (1_080, 12_000), "white"), "PNG"), "chat.png")
+    assert long.size == (1_080, 12_000) and max(long.model_size) == MODEL_SIDE
+    for size in ((4_096, 1), (1, 4_096), (20, 20_000), (60_000, 3), (1, 1)):
+        given = for_model(take_in(encoded(Image.new("RGB", size, "red"), "PNG"), "thin.png").part)
+        assert max(given.size) <= MODEL_SIDE and max(given.size) <= 100 * min(given.size)
+        assert given.getpixel((0, 0)) == (255, 0, 0)

@@ -17,6 +17,7 @@ from llm.runtime.reader_model import NOTHING, ReaderModel, as_text
 from llm.settings import GenerationSettings
 from llm.vision.boxes import Box
 from llm.vision.ocr import TextLine, in_lines, read_text
+from llm.vision.picture import take_in
 from tests.runtime.scripted import scripted_model
 from tests.vision.pictures import CHINESE, ENGLISH, bilingual_picture
 
@@ -50,6 +51,35 @@ def test_chinese_and_english_are_read_where_they_stand() -> None:
 
 def test_nothing_to_read_is_nothing() -> None:
     assert read_text(blank()) == ()
+
+
+def test_columns_are_read_one_after_the_other_and_receipts_row_by_row() -> None:
+    def rows(left: str, right: str, edges: tuple[float, float, float, float]) -> list[TextLine]:
+        a, b, c, d = edges
+        return [
+            TextLine(Box(f"{text}{row}", begin, 0.2 + row / 20, end, 0.23 + row / 20), 1.0)
+            for row in range(5)
+            for text, begin, end in ((left, a, b), (right, c, d))
+        ]
+
+    heading = TextLine(Box("Heading", 0.1, 0.05, 0.9, 0.1), 1.0)
+    page = [heading, *rows("l", "r", (0.05, 0.45, 0.55, 0.95))]
+    assert in_lines(page).split() == ["Heading", *(f"l{row}" for row in range(5)), *(f"r{row}" for row in range(5))]
+    receipt = rows("tea", "3.50-", (0.05, 0.45, 0.85, 0.95))
+    assert in_lines(receipt).splitlines() == [f"tea{row}  3.50-{row}" for row in range(5)]
+
+
+def test_a_long_screenshot_is_read_whole_and_nothing_twice() -> None:
+    image = Image.new("RGB", (260, 1500), "white")
+    for row in range(12):
+        place = (20, 20 + row * 122)
+        ImageDraw.Draw(image).text(place, f"Message {row + 10}", fill="black", font=ImageFont.load_default(30))
+    stream = io.BytesIO()
+    image.save(stream, "PNG")
+    lines = read_text(take_in(stream.getvalue(), "chat.png").part)
+    assert [line.text.replace(" ", "") for line in lines] == [f"Message{row + 10}" for row in range(12)]
+    for row, line in enumerate(lines):
+        assert abs(line.box.top * 1500 - (20 + row * 122)) < 20
 
 
 def test_lines_side_by_side_are_one_line() -> None:
