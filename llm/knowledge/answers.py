@@ -46,6 +46,7 @@ _LEANS = re.compile(
 _EVIDENCE_WITH_MEANING = 1.15
 _EVIDENCE_BY_WORDS = 0.3
 _EVIDENCE_OF_WORDS = 0.65
+_SHORTEST = 4
 """Below these a question is not answered: so they part XQuAD's questions from those on paragraphs left out."""
 
 
@@ -230,6 +231,8 @@ def extracted(found: Found, sent: Sequence[Hit]) -> str:
         for start, end in sentences_of(hit.passage.text):
             text = hit.passage.text[start:end].strip()
             held = set(words_of(text))
+            if len(held) < _SHORTEST:  # a heading
+                continue
             told = sum(weight for word, weight in found.weights.items() if word in held)
             scored.append((told / (1 + 0.1 * number), number, start, text))
     scored.sort(key=lambda row: -row[0])

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from html import escape
+from itertools import groupby
 
 from llm.knowledge.support import Support
 
@@ -87,14 +88,17 @@ def _marked(text: str, lit: Sequence[Range], words: Sequence[str]) -> str:
     for start, end in lit:
         for at in range(max(0, start), min(end, len(text))):
             in_mark[at] = True
-    parts: list[str] = []
-    at = 0
-    while at < len(text):
-        end = at
-        while end < len(text) and (kinds[end], in_mark[end]) == (kinds[at], in_mark[at]):
-            end += 1
-        part = escape(text[at:end])
-        part = f'<span class="word">{part}</span>' if kinds[at] else part
-        parts.append(f"<mark>{part}</mark>" if in_mark[at] else part)
-        at = end
+    return "".join(
+        f"<mark>{inner}</mark>" if marked else inner
+        for marked, stretch in groupby(range(len(text)), in_mark.__getitem__)
+        if (inner := _with_words(text, kinds, list(stretch)))
+    )
+
+
+def _with_words(text: str, kinds: Sequence[str], places: Sequence[int]) -> str:
+    """A stretch of a text, escaped, with its words in spans."""
+    parts = []
+    for kind, run in groupby(places, kinds.__getitem__):
+        part = escape("".join(text[at] for at in run))
+        parts.append(f'<span class="{kind}">{part}</span>' if kind else part)
     return "".join(parts)

@@ -102,9 +102,9 @@ def _sources(stored: StoredMessage, run: _Run, again: Again) -> None:
     numbers = dict(run.sent())
     if not numbers:
         return
-    st.caption(
-        t("knowledge.sent", sent=len(numbers), found=len(run.values["found"])), help=t("knowledge.sent_help")
-    )  # fmt: skip
+    if run.values["way"] == "written":
+        sent = t("knowledge.sent", sent=len(numbers), found=len(run.values["found"]))
+        st.caption(sent, help=t("knowledge.sent_help"))
 
     def named(number: int) -> str:
         passage = run.passages.get(numbers[number])
