@@ -24,6 +24,7 @@ SECTIONS = {
 
 
 def page() -> None:
+    st.set_page_config(layout="wide")
     st.title(t("models.title"), anchor=False)
     _downloads()
     sections("models", SECTIONS)

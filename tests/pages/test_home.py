@@ -21,3 +21,18 @@ def test_it_speaks_chinese(open_page):
 
 def test_it_names_the_models_that_are_here(scripted, open_page):
     assert any("SmolLM2" in text.value for text in open_page().text)
+
+
+def test_what_was_done_last_is_one_click_away(scripted, open_page):
+    from llm.store import store
+
+    store().create_conversation(title="About stars")
+    store().create_conversation(title="A photo", kind="image")
+    store().transcripts.create("talk.wav", {"segments": []})
+    app = open_page()
+    assert not app.exception
+    assert [b.label for b in app.button if (b.key or "").startswith("recent_")] == [
+        "talk\\.wav",
+        "A photo",
+        "About stars",
+    ]

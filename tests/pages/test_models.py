@@ -76,9 +76,9 @@ def test_the_table_tells_what_fits_and_can_be_filtered() -> None:
     table = app.dataframe[0].value
     assert len(table) == len(lookup.entries())
     row = table[table["name"] == "Qwen2.5 7B Instruct"]
-    assert row["need_16"].item() > 15 > row["need_4"].item() > 4
+    assert row["need_16"].item() > 15e9 > row["need_4"].item() > 4e9
     small = table[table["name"] == "SmolLM2 135M Instruct (Q4_1)"]
-    assert small["fit"].item().startswith("🟢") and small["is_here"].item() == ""
+    assert small["fit"].item() == "fits" and not small["is_here"].item()
     checked(app.text_input(key="models.words").set_value("chatglm").run())
     assert set(app.dataframe[0].value["name"]) == {"ChatGLM3 6B", "ChatGLM2 6B", "ChatGLM 6B"}
     checked(app.text_input(key="models.words").set_value("nothing like this").run())
@@ -88,7 +88,7 @@ def test_the_table_tells_what_fits_and_can_be_filtered() -> None:
     assert set(app.dataframe[0].value["licence"]) == {"mit"}
     checked(app.multiselect(key="models.licences").set_value([]).run())
     checked(app.slider(key="models.largest").set_value(1).run())
-    assert 0 < app.dataframe[0].value["size"].max() <= 1
+    assert 0 < app.dataframe[0].value["size"].max() <= 1e9
     checked(app.toggle(key="models.only_here").set_value(True).run())
     assert "No model matches" in shown(app)
 

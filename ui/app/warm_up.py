@@ -18,10 +18,12 @@ def _prepare() -> None:
         from llm.catalogue.lookup import installed
         from llm.machine.hardware import hardware
         from llm.runtime import handles
+        from llm.store import store
 
         is_emoji("🔥")  # compiles an expression of all emojis, for the page's icon
         hardware()
         installed()
         handles.loaded()
+        store()
     except Exception:
         logging.getLogger(__name__).exception("warming up failed; the pages do it themselves")

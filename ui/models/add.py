@@ -81,7 +81,7 @@ def _offer(entry: ModelEntry) -> None:
         if needs.found:
             lines = (
                 f"{t('models.plan_' + c.plan.precision)}: {readable_bytes(c.fit.needed_bytes)} "
-                + ("🟢" if c.fit.ok else "🔴")
+                + (":material/check:" if c.fit.ok else ":material/close:")
                 for c in needs.found
             )
             st.markdown(" · ".join(lines))

@@ -42,10 +42,11 @@ def _needs(needs: Needs) -> None:
     rows = []
     for choice in needs.found:
         fit = choice.fit
+        mark = ":material/check:" if fit.ok else ":material/close:"
         word = t("models.fit_yes") if fit.ok else t("models.fit_short", short=readable_bytes(fit.short_bytes))
         rows.append(
             f"| {t('models.plan_' + choice.plan.precision)} | {readable_bytes(fit.needed_bytes)} "
-            f"| {readable_bytes(fit.available_bytes)} ({fit.device}) | {'🟢' if fit.ok else '🔴'} {word} |"
+            f"| {readable_bytes(fit.available_bytes)} ({fit.device}) | {mark} {word} |"
         )
     head = f"| {t('models.precision')} | {t('models.needs')} | {t('models.free')} | {t('models.fit')} |"
     st.markdown("\n".join([head, "|---|---|---|---|", *rows]))

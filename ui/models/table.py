@@ -15,7 +15,6 @@ from ui.shared.i18n import t
 
 CHOSEN = "models.chosen"
 _TABLE = "models.table"
-_FIT_MARK = {"fits": "🟢", "fits_4bit": "🟡", "too_big": "🔴", "unknown": "⚪"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +61,10 @@ def catalogue() -> None:
     if not found:
         st.info(t("models.none_found"), icon=":material/search_off:")
         return
-    st.caption(t("models.found", count=len(found), total=len(known)) + " " + t("models.fit_legend"))
-    chosen = _table(found)
+    table, beside = st.columns([3, 2], gap="medium")
+    with table:
+        st.caption(t("models.found", count=len(found), total=len(known)))
+        chosen = _table(found)
     ids = [entry.id for entry in found]
     if chosen and st.session_state.get(_TABLE + ".seen") != chosen:
         st.session_state[_TABLE + ".seen"] = chosen
@@ -71,8 +72,9 @@ def catalogue() -> None:
     if st.session_state.get(CHOSEN) not in ids:
         st.session_state[CHOSEN] = ids[0]
     names = {entry.id: entry.name for entry in found}
-    picked = st.selectbox(t("models.choose"), ids, key=CHOSEN, format_func=lambda model_id: names[model_id])
-    detail(next(entry for entry in found if entry.id == picked))
+    with beside:
+        picked = st.selectbox(t("models.choose"), ids, key=CHOSEN, format_func=lambda model_id: names[model_id])
+        detail(next(entry for entry in found if entry.id == picked))
 
 
 def _filter(known: list[ModelEntry]) -> Filter:
@@ -114,12 +116,15 @@ def _table(found: list[ModelEntry]) -> str | None:
     shown = st.dataframe(
         [_row(entry) for entry in found],
         hide_index=True,
-        height=min(38 + 35 * len(found), 390),
+        height=min(38 + 35 * len(found), 600),
         on_select="rerun",
         selection_mode="single-row",
         key=_TABLE,
         placeholder="",
-        column_config={"name": st.column_config.TextColumn(t("models.name"), pinned=True)}
+        column_config={
+            "name": st.column_config.TextColumn(t("models.name"), pinned=True),
+            "is_here": st.column_config.CheckboxColumn(t("models.is_here")),
+        }
         | {name: st.column_config.TextColumn(t(f"models.{name}")) for name in _COLUMNS}
         | {name: st.column_config.NumberColumn(t(f"models.{name}"), format=form) for name, form in _NUMBERS.items()},
     )
@@ -127,30 +132,26 @@ def _table(found: list[ModelEntry]) -> str | None:
     return found[rows[0]].id if rows and rows[0] < len(found) else None
 
 
-_COLUMNS = ("fit", "is_here", "task", "family", "languages", "licence", "precision", "sources")
-# Kept as numbers, so that a click on the head sorts them; printf formats of a table's number column.
-_NUMBERS = {"parameters": "%.2f B", "size": "%.1f GB", "need_16": "%.1f GB", "need_4": "%.1f GB", "context": "%d"}
+_COLUMNS = ("fit", "task", "family", "languages", "licence", "precision", "sources")
+# Kept as numbers, so that a click on the head sorts them; formats of a table's number column.
+_NUMBERS = {"parameters": "compact", "size": "bytes", "need_16": "bytes", "need_4": "bytes", "context": "localized"}
 
 
-def _row(entry: ModelEntry) -> dict[str, str | float | None]:
+def _row(entry: ModelEntry) -> dict[str, str | float | bool | None]:
     needs = needs_of(entry.id)
     return {
         "name": entry.name,
-        "fit": f"{_FIT_MARK[needs.verdict]} {t('models.fit_' + needs.verdict)}",
-        "is_here": "●" if where(entry) else "",
+        "fit": t(f"models.fit_{needs.verdict}"),
+        "is_here": where(entry) is not None,
         "task": t(f"models.task_{entry.task}"),
         "family": entry.family,
-        "parameters": _billions(entry.parameters),
-        "size": _billions(entry.size_bytes),
-        "need_16": _billions(needs.bytes_in(("bfloat16", "float16", "float32", "file"))),
-        "need_4": _billions(needs.bytes_in(("int4", "int8"))),
+        "parameters": entry.parameters or None,
+        "size": entry.size_bytes or None,
+        "need_16": needs.bytes_in(("bfloat16", "float16", "float32", "file")),
+        "need_4": needs.bytes_in(("int4", "int8")),
         "context": entry.context_tokens or None,
         "languages": languages_text(entry),
         "licence": entry.licence,
         "precision": t(f"models.precision_{precision_class(entry)}"),
         "sources": source_names(entry),
     }
-
-
-def _billions(count: int | None) -> float | None:
-    return count / 1e9 if count else None
