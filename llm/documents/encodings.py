@@ -70,7 +70,11 @@ def _plausible(sample: bytes, encoding: str) -> float:
     if not beyond:
         printable = sum(character.isprintable() or character in "\n\r\t" for character in text)
         return printable / len(text) - 0.5 if text else -1.0
-    return sum(map(_usual, beyond)) / len(beyond)
+    hangul = sum(_is_hangul(character) for character in beyond)
+    chinese = sum("\u4e00" <= character <= "\u9fff" for character in beyond)
+    # Korean is hardly written with Chinese characters any more; a mixture is what Chinese looks like in EUC-KR.
+    mixed = hangul if chinese > 0.1 * hangul else 0
+    return (sum(map(_usual, beyond)) - 0.5 * mixed) / len(beyond)
 
 
 def usual_share(text: str) -> float | None:
@@ -79,12 +83,16 @@ def usual_share(text: str) -> float | None:
     return sum(character in _COMMON for character in chinese) / len(chinese) if len(chinese) >= 40 else None
 
 
+def _is_hangul(character: str) -> bool:
+    return "\uac00" <= character <= "\ud7a3"
+
+
 def _usual(character: str) -> float:
     if character in _COMMON:
         return 1.0
     if "\u3041" <= character <= "\u30fe":  # kana; half-width ones are what Chinese looks like in Shift-JIS
         return 0.8
-    if "\uac00" <= character <= "\ud7a3":
+    if _is_hangul(character):
         return 0.3
     if "\u4e00" <= character <= "\u9fff":
         return 0.1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import zipfile
+from pathlib import Path
 
 import pytest
 
@@ -87,3 +88,78 @@ def test_bad_lines_are_told_by_number_and_the_rest_is_taken() -> None:
 def test_a_file_that_is_none_ends_in_a_sentence() -> None:
     with pytest.raises(ModelError):
         read_file("a.xlsx", b"PK\x03\x04 broken")
+
+
+def test_an_excel_of_the_old_kind_reads_as_people_see_it() -> None:
+    data = (Path(__file__).parent / "town.xls").read_bytes()
+    assert pairs("问答.xls", data) == [("谁是镇长？", "艾达"), ("镇上有几口井？", "12"), ("桥哪天建成？", "1987-05-03")]
+    assert [(p.number, p.code) for p in read_file("x.xls", data)[1]] == [(6, "no_answer")]
+
+
+def test_a_table_is_what_its_bytes_say() -> None:
+    text = "问题\t答案\n谁是镇长？\t艾达\n"
+    assert pairs("导出.xls", text.encode("gb18030")) == [("谁是镇长？", "艾达")]
+    assert pairs("a.xls", xlsx([["Q", "A"], ["Who?", "Ada"]])) == [("Who?", "Ada")]
+
+
+PAIR = {"role": "user", "content": "Who?"}
+PREFERENCES = [
+    {"input": {"messages": [PAIR]}, "preferred_output": [{"role": "assistant", "content": "Ada"}],
+     "non_preferred_output": [{"role": "assistant", "content": "Bob"}]},
+    {"conversations": [{"from": "human", "value": "Who?"}], "chosen": {"from": "gpt", "value": "Ada"},
+     "rejected": {"from": "gpt", "value": "Bob"}},
+    {"prompt": "Who?", "chosen": "Ada", "rejected": "Bob"},
+    {"messages": [PAIR, {"role": "assistant", "content": "Ada"}], "rejected": "Bob"},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("row", PREFERENCES)
+def test_pairs_come_in_every_layout(row: dict[str, object]) -> None:
+    rows, problems = read_file("a.jsonl", json.dumps(row).encode())
+    assert [(r.prompt, r.response, r.rejected) for r in rows] == [("Who?", "Ada", "Bob")] and not problems
+
+
+def test_rows_in_a_frame_are_found() -> None:
+    assert pairs("a.json", json.dumps({"version": 1, "data": [ADGEN]}).encode()) == [("类型#裙", "一条裙子")]
+
+
+OLD = (Path(__file__).parent / "town.xls").read_bytes()
+BROKEN: dict[str, tuple[str, bytes]] = {
+    "empty csv": ("a.csv", b""),
+    "blank text": ("a.txt", b" \n \n"),
+    "zip with nothing": ("a.xlsx", b"PK\x05\x06" + bytes(18)),
+    "half an xlsx": ("a.xlsx", xlsx([["Q", "A"], ["Who?", "Ada"]])[:400]),
+    "half an xls": ("a.xls", OLD[:1500]),
+    "a web page as xls": ("a.xls", b"<html><table><tr><td>Q</td></tr></table></html>"),
+    "an xlsx as jsonl": ("a.jsonl", xlsx([["Q", "A"]])),
+    "an xls as json": ("a.json", OLD),
+    "protected xlsx": ("a.xlsx", OLD[:512] + "EncryptedPackage".encode("utf-16-le") + bytes(512)),
+    "a picture as csv": ("a.csv", b"\x89PNG\r\n\x1a\n" + bytes(range(256))),
+    "a picture as text": ("a.txt", b"\xff\xd8\xff\xe0" + bytes(range(256))),
+    "only a head": ("a.csv", b"question,answer\n"),
+    "one column": ("a.csv", b"question\nWho?\nWhere?\n"),
+    "broken json": ("a.json", b'[{"prompt": "Who?", "response": "Ada"'),
+    "numbers": ("a.json", b"[1, 2, 3]"),
+    "no answers": ("a.jsonl", b'{"prompt": "Who?"}\n{"prompt": "Where?"}\n'),
+    "unknown names": ("a.jsonl", b'{"x": "Who?", "y": "Ada"}\n'),
+    "unknown speaker": ("a.jsonl", b'{"messages": [{"role": "ghost", "content": "x"}]}\n'),
+    "ends with a question": ("a.jsonl", b'{"messages": [{"role": "user", "content": "x"}]}\n'),
+    "weight": (
+        "a.jsonl",
+        b'{"messages": [{"role": "user", "content": "x"}, {"role": "assistant", "content": "y", "weight": 0}]}',
+    ),
+    "deep": ("a.json", b"[" * 100_000),
+    "history of words": ("a.jsonl", b'{"prompt": "x", "response": "y", "history": "z"}\n'),
+}
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_a_broken_file_ends_in_a_sentence_or_its_row_numbers(case: str) -> None:
+    name, data = BROKEN[case]
+    try:
+        rows, problems = read_file(name, data)
+    except ModelError as error:
+        assert name in str(error) and "Error" not in str(error), "a sentence, and no library's words"
+        return
+    assert not rows and (problems or case == "only a head")
+    assert all(problem.number > 0 for problem in problems)
