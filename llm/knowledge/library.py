@@ -195,7 +195,7 @@ class Library:
         with self.db.write() as connection:
             found = connection.execute("SELECT base_id FROM documents WHERE id = ?", (document_id,))
             row = _one(found, "document", document_id)
-            connection.execute("DELETE FROM passages WHERE document_id = ?", (document_id,))
+            before = connection.execute("DELETE FROM passages WHERE document_id = ?", (document_id,)).rowcount
             connection.execute("DELETE FROM pages WHERE document_id = ?", (document_id,))
             connection.executemany(
                 "INSERT INTO pages VALUES (?,?,?)",
@@ -218,7 +218,8 @@ class Library:
                 (read.kind, read.encoding, json.dumps(read.notes), document_id),
             )
             connection.execute("UPDATE bases SET version = version + 1 WHERE id = ?", (row["base_id"],))
-            _forget_vectors(connection)
+            if before:  # looks at every vector: not for each new document
+                _forget_vectors(connection)
 
     def set_encoding(self, document_id: str, encoding: str) -> None:
         """Lets a document be read anew in another encoding. Raises NotFound."""

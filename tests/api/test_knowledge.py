@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 
 from llm.access.api_keys import Keys
 from llm.config import config
-from tests.api.conftest import Served, free_port, serve_command, start, stop
+from tests.api.conftest import ROOT, Served, free_port, serve_command, start, stop
 
 TEXT = "保修期为两年，自购买之日起计算。\n\n故障代码 E-2099 表示温度过高，请断电冷却三十分钟。"
 
@@ -61,6 +62,19 @@ def test_a_file_becomes_a_cited_answer_and_is_gone_when_deleted(served: Served, 
     assert asking.http.post(f"/knowledge/{base}/search", json={"query": "E-2099"}).json()["data"] == []
     assert asking.http.delete(f"/knowledge/{base}").json()["deleted"]
     assert asking.http.get(f"/knowledge/{base}").status_code == 404
+
+
+def test_langchain_retrieves_passages_with_their_places(served: Served) -> None:
+    sys.path.insert(0, str(ROOT / "docs" / "examples"))
+    from langchain_retriever import HearthRetriever
+
+    asking = Asking(served.url)
+    base = asking.base("Chain")
+    asking.add(base, "手册.txt", TEXT.encode())
+    found = HearthRetriever(base=base, url=f"{served.url}/v1", k=1).invoke("E-2099 是什么故障？")
+    assert len(found) == 1 and "温度过高" in found[0].page_content and found[0].metadata["document"] == "手册.txt"
+    with pytest.raises(httpx.HTTPStatusError, match="404"):
+        HearthRetriever(base="nobody's", url=f"{served.url}/v1").invoke("E-2099")
 
 
 @pytest.fixture(scope="module")
