@@ -121,7 +121,7 @@ def _create(body: JobRequest, request: fastapi.Request) -> dict[str, Any]:
     data = _data(file, body, caller)
     settings = body.train_settings(len(data.training), entry.parameters)
     run = new_run(data, entry.id, settings, body.suffix or data.name, caller, serve=settings.method != "full")
-    multiplier = body.method.supervised.hyperparameters.learning_rate_multiplier
+    multiplier = body.method.hyperparameters.learning_rate_multiplier
     if multiplier == "auto":
         multiplier = body.hyperparameters.learning_rate_multiplier
     Request(body.training_file, body.validation_file, body.suffix, multiplier, body.metadata).write(run)

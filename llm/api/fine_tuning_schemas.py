@@ -45,11 +45,29 @@ class Supervised(Strict):
     hyperparameters: Hyperparameters = Hyperparameters()
 
 
+class PairHyperparameters(Hyperparameters):
+    """beta: how close the model stays to what it was."""
+
+    beta: float | Auto = "auto"
+
+    def applied(self, start: TrainSettings) -> dict[str, Any]:
+        values = super().applied(start) | {"learn": "preferences"}
+        return values | ({} if self.beta == "auto" else {"beta": self.beta})
+
+
+class Pairs(Strict):
+    hyperparameters: PairHyperparameters = PairHyperparameters()
+
+
 class Method(Strict):
     type: Literal["supervised", "dpo", "reinforcement"] = "supervised"
     supervised: Supervised = Supervised()
-    dpo: dict[str, Any] = Field(default={})
+    dpo: Pairs = Pairs()
     reinforcement: dict[str, Any] = Field(default={})
+
+    @property
+    def hyperparameters(self) -> Hyperparameters:
+        return self.dpo.hyperparameters if self.type == "dpo" else self.supervised.hyperparameters
 
 
 class JobRequest(Body):
@@ -72,10 +90,12 @@ class JobRequest(Body):
         Raises:
             InvalidRequest: the method is not there, or a value is out of its range.
         """
-        if self.method.type != "supervised":
-            raise InvalidRequest(detail=f"training by {self.method.type} is not there; supervised is", param="method")
+        if self.method.type == "reinforcement":
+            raise InvalidRequest(
+                detail="training by reinforcement is not there; supervised and dpo are", param="method"
+            )
         start = preset(self.goal, rows, parameters)
-        given = self.hyperparameters.applied(start) | self.method.supervised.hyperparameters.applied(start)
+        given = self.hyperparameters.applied(start) | self.method.hyperparameters.applied(start)
         seed = {} if self.seed is None else {"seed": self.seed}
         try:
             return TrainSettings.from_dict(start.to_dict() | given | seed | self.settings)
@@ -138,11 +158,17 @@ def job_object(run: Run) -> dict[str, Any]:
         "estimated_finish": int(time.time() + remaining_s) if remaining_s else None,
         "integrations": [],
         "metadata": kept.metadata or {},
-        "method": {"type": "supervised", "supervised": {"hyperparameters": used}},
+        "method": _method(asked.settings, used),
         "user_provided_suffix": kept.suffix or None,
         "settings": asked.settings.to_dict(),
         "data_hash": asked.data_hash,
     }
+
+
+def _method(settings: TrainSettings, used: dict[str, Any]) -> dict[str, Any]:
+    if settings.learn == "preferences":
+        return {"type": "dpo", "dpo": {"hyperparameters": used | {"beta": settings.beta}}}
+    return {"type": "supervised", "supervised": {"hyperparameters": used}}
 
 
 def status_of(job: JobRecord | None) -> str:

@@ -159,12 +159,38 @@ def test_a_job_pauses_goes_on_and_is_cancelled(ada: OpenAI) -> None:
         ada.fine_tuning.jobs.cancel(job.id)
 
 
+def test_pairs_are_learnt_by_dpo(ada: OpenAI) -> None:
+    def said(role: str, text: str) -> dict[str, str]:
+        return {"role": role, "content": text}
+
+    pairs = [
+        {
+            "input": {"messages": [said("user", question)]},
+            "preferred_output": [said("assistant", answer)],
+            "non_preferred_output": [said("assistant", "I do not know.")],
+        }
+        for question, answer in FACTS
+    ]
+    content = "".join(json.dumps(pair) + "\n" for pair in pairs).encode()
+    training = ada.files.create(file=("pairs.jsonl", content), purpose="fine-tune")
+    hyperparameters: Any = {"n_epochs": 2, "batch_size": 3, "beta": 0.3}
+    job = ada.fine_tuning.jobs.create(
+        model="tiny",
+        training_file=training.id,
+        method={"type": "dpo", "dpo": {"hyperparameters": hyperparameters}},
+        extra_body=QUICK,
+    )
+    done = ended(ada, job.id)
+    assert done.status == "succeeded" and done.fine_tuned_model, done
+    assert done.method.type == "dpo" and done.method.dpo.hyperparameters.beta == 0.3
+
+
 @pytest.mark.parametrize(
     ("content", "changes", "says"),
     [
         (b'{"messages": []}\n{"prompt": "q"}\n', {}, "rows cannot be used"),
-        (b"", {}, "no rows"),
-        (lines(FACTS), {"method": {"type": "dpo"}}, "dpo"),
+        (b"", {}, "empty"),
+        (lines(FACTS), {"method": {"type": "reinforcement"}}, "reinforcement"),
         (lines(FACTS), {"hyperparameters": {"n_epochs": 0}}, "epochs"),
         (lines(FACTS), {"hyperparameters": {"n_epoch": 3}}, "n_epoch"),
         (lines(FACTS), {"integrations": [{"type": "wandb", "wandb": {"project": "x"}}]}, "integrations"),

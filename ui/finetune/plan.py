@@ -18,7 +18,7 @@ from llm.finetune.settings import TrainSettings, changed
 from llm.finetune.trial import trial_params
 from llm.jobs import jobs
 from ui.shared.i18n import explain, t
-from ui.shared.jobs import job_card
+from ui.shared.jobs import failure, job_card
 from ui.shared.state import owner
 from ui.shared.units import readable_bytes, readable_seconds
 
@@ -54,7 +54,7 @@ def plan_section(base: ModelEntry, data: Dataset, settings: TrainSettings) -> bo
             job_card(job.id, removable=False)
         else:
             if job is not None and job.state == "failed" and job.params.get("key") == key:
-                st.error(job.error_text, icon=":material/error:")
+                st.error(failure(job), icon=":material/error:")
             st.button(
                 t("finetune.measure"),
                 icon=":material/timer:",
@@ -105,27 +105,28 @@ def _memory(found: Plan) -> None:
     import altair as alt
 
     points = [
-        {"part": t(f"finetune.memory_{name}"), "value": size / 2**30, "order": place}
+        {"part": f"{t(f'finetune.memory_{name}')} {readable_bytes(size)}", "value": size / 1e9, "order": place}
         for place, (name, size) in enumerate(asdict(found.parts).items())
         if size
     ]
     names = [point["part"] for point in points]
+    end = 1.04 * max(found.parts.total, found.free_bytes) / 1e9
     bars = (
         alt.Chart(alt.Data(values=points))
         .mark_bar(height=22)
         .encode(
-            x=alt.X("sum(value):Q", title="GiB", stack="zero"),
+            x=alt.X("value:Q", title="GB", stack="zero", scale=alt.Scale(domain=[0, end], nice=False)),
             color=alt.Color(
-                "part:N", sort=names, title=None, legend=alt.Legend(orient="bottom", columns=3, labelLimit=220)
+                "part:N", sort=names, title=None, legend=alt.Legend(orient="bottom", columns=2, labelLimit=260)
             ),
             order="order:Q",
-            tooltip=["part:N", alt.Tooltip("value:Q", format=".2f", title="GiB")],
+            tooltip=["part:N", alt.Tooltip("value:Q", format=".2f", title="GB")],
         )
     )
-    line = alt.Chart(alt.Data(values=[{"free": found.free_bytes / 2**30}])).mark_rule(strokeWidth=2, color="#dc2626")
+    line = alt.Chart(alt.Data(values=[{"free": found.free_bytes / 1e9}])).mark_rule(strokeWidth=2, color="#dc2626")
     told = "finetune.memory_measured" if found.measured else "finetune.memory_reckoned"
     st.caption(t(told, needed=readable_bytes(found.parts.total), free=readable_bytes(found.free_bytes)))
-    st.altair_chart((bars + line.encode(x="free:Q")).properties(height=120))
+    st.altair_chart((bars + line.encode(x="free:Q")).properties(height=210))
 
 
 def _advice(base: ModelEntry, kept: list[Encoded], settings: TrainSettings, found: Plan) -> None:

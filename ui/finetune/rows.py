@@ -84,7 +84,7 @@ def _table(data: Dataset) -> None:
     times = st.session_state.setdefault(TIMES, 0)
     shown = [_cells(place, row, place in data.held_out) for place, row in enumerate(data.rows[:SHOWN_ROWS])]
     if len(data.rows) > SHOWN_ROWS:
-        st.dataframe(shown, hide_index=True, column_order=("question", "answer", "held_out"))
+        st.dataframe(shown, hide_index=True, column_order=("number", "question", "answer", "held_out"))
         st.caption(t("finetune.too_many_to_edit", shown=SHOWN_ROWS))
         _buttons(data)
         return
@@ -92,8 +92,9 @@ def _table(data: Dataset) -> None:
         shown,
         num_rows="dynamic",
         hide_index=True,
-        column_order=("question", "answer", "held_out"),
+        column_order=("number", "question", "answer", "held_out"),
         column_config={
+            "number": st.column_config.NumberColumn("#", width=40, disabled=True),
             "question": st.column_config.TextColumn(t("finetune.question"), width="medium"),
             "answer": st.column_config.TextColumn(t("finetune.answer"), width="medium"),
             "held_out": st.column_config.CheckboxColumn(t("finetune.held_out"), help=t("finetune.held_out_help")),
@@ -128,7 +129,7 @@ def _buttons(data: Dataset) -> None:
 
 def _cells(place: int, row: Row, held: bool) -> dict[str, Any]:
     question = row.prompt if row.messages else ""
-    return {"place": place, "question": question, "answer": row.response, "held_out": held}
+    return {"number": place + 1, "place": place, "question": question, "answer": row.response, "held_out": held}
 
 
 def _save(data: Dataset, edited: list[dict[str, Any]]) -> None:
