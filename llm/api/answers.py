@@ -7,7 +7,7 @@ import json
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from fastapi import Request
@@ -59,6 +59,39 @@ def whole(events: Iterator[Event]) -> Answer:
     for event in events:
         answer.add(event)
     return answer
+
+
+Numbered = tuple[int, Event]
+"""An event with the number of the answer that it belongs to, of several to one request."""
+
+
+def numbered(answers: Sequence[Callable[[], Iterator[Event]]]) -> Iterator[Numbered]:
+    """The events of several answers, one after the other."""
+    for number, events in enumerate(answers):
+        for event in events():
+            yield number, event
+
+
+def all_whole(events: Iterator[Numbered]) -> list[Answer]:
+    answers: list[Answer] = []
+    for number, event in events:
+        if number == len(answers):
+            answers.append(Answer())
+        answers[number].add(event)
+    return answers
+
+
+def usage_of_all(usages: Sequence[Usage], each: int) -> dict[str, Any]:
+    """The usage of a request with `each` answers to every prompt, whose tokens count once."""
+    prompts = usages[::each]
+    return usage_of(
+        replace(
+            usages[0],
+            prompt_tokens=sum(usage.prompt_tokens for usage in prompts),
+            cached_tokens=sum(usage.cached_tokens for usage in prompts),
+            completion_tokens=sum(usage.completion_tokens for usage in usages),
+        )
+    )
 
 
 def watched(events: Iterator[Event], entry: ModelEntry, request: Request, cancel: Cancel) -> Iterator[Event]:

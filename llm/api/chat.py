@@ -5,22 +5,34 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from llm.api import conversion
-from llm.api.answers import Answer, Heading, finish_reason, streamed, usage_of, watched, whole
+from llm.api.answers import (
+    Answer,
+    Heading,
+    Numbered,
+    all_whole,
+    finish_reason,
+    numbered,
+    streamed,
+    usage_of_all,
+    watched,
+)
 from llm.api.bodies import BoundedRoute
 from llm.api.json_schema import CheckedSchema, checked
 from llm.api.models import entry_of
+from llm.api.refusals import counts_usage, refuse_as_openai, with_seed
 from llm.api.schemas import ChatRequest
 from llm.api.work import Work, result
 from llm.cancel import Cancel
 from llm.errors import InvalidRequest
-from llm.events import Event, Finished, TextDelta, ThinkingDelta, Token, ToolCallReady
+from llm.events import Event, Finished, TextDelta, ThinkingDelta, Token, ToolCallReady, Usage
 from llm.messages import ToolCallPart
 from llm.runtime import handles
 from llm.runtime.protocols import ChatModel
@@ -33,15 +45,21 @@ def router() -> APIRouter:
     async def chat(body: ChatRequest, request: Request) -> dict[str, Any] | Response:
         """An answer to a conversation, whole or as server-sent events."""
 
-        def events(cancel: Cancel) -> Iterator[Event]:
-            return answer_events(body, request, cancel)
+        refuse_as_openai(body)
+        each = body.n or 1
+
+        def events(cancel: Cancel) -> Iterator[Numbered]:
+            return numbered(
+                [partial(answer_events, with_seed(body, number), request, cancel) for number in range(each)]
+            )
 
         if not body.stream:
-            answer = await result(request, body.model, lambda cancel: whole(events(cancel)))
+            answers = await result(request, body.model, lambda cancel: all_whole(events(cancel)))
             heading = Heading.of("chat.completion", "chatcmpl", body.model)
-            return heading.wrap([_choice(answer, body)], usage=usage_of(answer.end.usage))
+            choices = [_choice(number, answer, body) for number, answer in enumerate(answers)]
+            return heading.wrap(choices, usage=usage_of_all([answer.end.usage for answer in answers], each))
         writer = _Chunks(Heading.of("chat.completion.chunk", "chatcmpl", body.model), body)
-        return await streamed(Work(request, body.model, events), [writer.opening()], writer.of)
+        return await streamed(Work(request, body.model, events), writer.opening(), writer.of)
 
     return group
 
@@ -174,19 +192,27 @@ def _as_call(events: Iterator[Event]) -> Iterator[Event]:
             yield event
 
 
-def _choice(answer: Answer, body: ChatRequest) -> dict[str, Any]:
-    message: dict[str, Any] = {"role": "assistant", "content": answer.text}
+def _choice(number: int, answer: Answer, body: ChatRequest) -> dict[str, Any]:
+    message: dict[str, Any] = {"role": "assistant", "content": answer.text, "refusal": None}
     if answer.thinking:
         message["reasoning_content"] = answer.thinking
     if answer.calls:
         message["content"] = answer.text or None
-        message["tool_calls"] = [_call(call) for call in answer.calls]
+        if body.functions:
+            message["function_call"] = _call(answer.calls[0])["function"]
+        else:
+            message["tool_calls"] = [_call(call) for call in answer.calls]
     return {
-        "index": 0,
+        "index": number,
         "message": message,
         "logprobs": {"content": logprobs(answer.tokens, body.top_logprobs or 0)} if body.logprobs else None,
-        "finish_reason": finish_reason(answer.end),
+        "finish_reason": _finish_reason(answer.end, body),
     }
+
+
+def _finish_reason(end: Finished, body: ChatRequest) -> str:
+    reason = finish_reason(end)
+    return "function_call" if body.functions and reason == "tool_calls" else reason
 
 
 def _call(call: ToolCallPart) -> dict[str, Any]:
@@ -216,29 +242,38 @@ class _Chunks:
     heading: Heading
     body: ChatRequest
     calls: int = 0
+    usages: list[Usage] = field(default_factory=list)
 
-    def opening(self) -> dict[str, Any]:
-        return self._chunk({"role": "assistant", "content": ""})
+    def opening(self) -> list[dict[str, Any]]:
+        opening = {"role": "assistant", "content": "", "refusal": None}
+        return [self._chunk(number, opening) for number in range(self.body.n or 1)]
 
-    def of(self, event: Event) -> Iterator[dict[str, Any]]:
+    def of(self, item: Numbered) -> Iterator[dict[str, Any]]:
+        number, event = item
         match event:
             case TextDelta() | ThinkingDelta():
                 told = self._logprobs(event.tokens)
                 if event.text or told:
                     name = "content" if isinstance(event, TextDelta) else "reasoning_content"
-                    yield self._chunk({name: event.text}, logprobs=told)
+                    yield self._chunk(number, {name: event.text}, logprobs=told)
             case ToolCallReady():
-                yield self._chunk({"tool_calls": [{"index": self.calls, **_call(event.call)}]})
+                call = _call(event.call)
+                if not self.body.functions:
+                    yield self._chunk(number, {"tool_calls": [{"index": self.calls, **call}]})
+                elif not self.calls:  # one call is all that this form can hold
+                    yield self._chunk(number, {"function_call": call["function"]})
                 self.calls += 1
             case Finished():
-                yield self._chunk({}, finish_reason=finish_reason(event))
-                if self.body.stream_options and self.body.stream_options.include_usage:
-                    yield self.heading.wrap([], usage=usage_of(event.usage))
+                self.calls = 0
+                self.usages.append(event.usage)
+                yield self._chunk(number, {}, finish_reason=_finish_reason(event, self.body))
+                if counts_usage(self.body) and len(self.usages) == (self.body.n or 1):
+                    yield self.heading.wrap([], usage=usage_of_all(self.usages, len(self.usages)))
 
     def _logprobs(self, tokens: Sequence[Token]) -> dict[str, Any] | None:
         content = logprobs(tokens, self.body.top_logprobs or 0) if self.body.logprobs else []
         return {"content": content} if content else None
 
-    def _chunk(self, delta: dict[str, Any], **values: Any) -> dict[str, Any]:
-        choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": None, **values}
-        return self.heading.wrap([choice])
+    def _chunk(self, number: int, delta: dict[str, Any], **values: Any) -> dict[str, Any]:
+        choice = {"index": number, "delta": delta, "logprobs": None, "finish_reason": None, **values}
+        return self.heading.wrap([choice]) | ({"usage": None} if counts_usage(self.body) else {})

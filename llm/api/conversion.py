@@ -71,6 +71,9 @@ def messages(given: Sequence[ChatMessage]) -> list[Message]:
             continue
         role = "system" if message.role == "developer" else message.role
         calls = [ToolCallPart(c.id, c.function.name, c.function.arguments) for c in message.tool_calls or ()]
+        if message.function_call is not None:
+            called = message.function_call
+            calls.append(ToolCallPart(called.name, called.name, called.arguments))
         thinking = [ThinkingPart(message.reasoning_content)] if message.reasoning_content else []
         result.append(Message(role, (*thinking, *_parts(message, place), *calls)))
     return result

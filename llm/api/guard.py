@@ -8,6 +8,7 @@ rebinding") to get in.
 from __future__ import annotations
 
 import time
+import uuid
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
@@ -95,6 +96,7 @@ class Guard:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
                 headers["x-content-type-options"] = "nosniff"
+                headers["x-request-id"] = f"req_{uuid.uuid4().hex}"
                 for name, value in _cors(origin).items() if origin else ():
                     headers[name] = value
                 route = getattr(scope.get("route"), "path", "none")
@@ -125,6 +127,7 @@ def _cors(origin: str) -> dict[str, str]:
     return {
         "access-control-allow-origin": origin,
         "access-control-allow-methods": "GET, POST",
-        "access-control-allow-headers": "authorization, content-type",
+        "access-control-allow-headers": "*, authorization",  # the official client sends a dozen of its own
+        "access-control-expose-headers": "x-request-id",
         "vary": "Origin",
     }

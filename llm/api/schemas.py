@@ -126,6 +126,7 @@ class ChatMessage(Loose):
     content: str | list[Content] | None = None
     reasoning_content: str | None = None
     tool_calls: list[ToolCall] | None = None
+    function_call: CalledFunction | None = None
     tool_call_id: str | None = None
 
 
@@ -206,7 +207,7 @@ class Sampled(Body):
     repetition_penalty: float | None = Field(None, ge=1, le=2)
     seed: int | None = Field(None, ge=-(2**63), le=2**63 - 1)
     stop: str | list[str] | None = None
-    n: Literal[1] | None = None
+    n: int | None = Field(None, ge=1, le=8)
     min_p: float | None = Field(None, ge=0, le=1)
     presence_penalty: float | None = Field(None, ge=-2, le=2)
     frequency_penalty: float | None = Field(None, ge=-2, le=2)
@@ -221,6 +222,16 @@ class Sampled(Body):
         return self
 
 
+def _name(tool: Any) -> Any:
+    function = tool.get("function") if isinstance(tool, dict) else None
+    return function.get("name") if isinstance(function, dict) else None
+
+
+def _plain_choice(value: Any) -> Any:
+    """`any` is other servers' word for `required`."""
+    return "required" if value == "any" else value
+
+
 class ChatRequest(Sampled):
     messages: list[ChatMessage] = Field(min_length=1, max_length=MAX_MESSAGES)
     max_completion_tokens: Tokens = None
@@ -229,7 +240,7 @@ class ChatRequest(Sampled):
     tools: list[Tool] | None = Field(None, max_length=128)
     tool_choice: Annotated[
         Literal["none", "auto", "required"] | NamedTool | None,
-        BeforeValidator(lambda value: "required" if value == "any" else value),
+        BeforeValidator(_plain_choice),
     ] = None
     response_format: ResponseFormat | None = None
     thinking: bool | None = None
@@ -241,6 +252,38 @@ class ChatRequest(Sampled):
     enable_thinking: bool | None = None
     reasoning: Reasoning | None = None
 
+    @model_validator(mode="before")
+    @classmethod
+    def _allowed_tools(cls, value: Any) -> Any:
+        """Of the tools only those that `allowed_tools` names are told to the model."""
+        choice = value.get("tool_choice") if isinstance(value, dict) else None
+        allowed = choice.get("allowed_tools") if isinstance(choice, dict) else None
+        if not isinstance(allowed, dict) or not isinstance(value.get("tools"), list):
+            return value
+        names = [_name(tool) for tool in allowed.get("tools") or ()]
+        kept = [tool for tool in value["tools"] if _name(tool) in names]
+        return {**value, "tools": kept, "tool_choice": allowed.get("mode")}
+
+    functions: list[Function] | None = Field(None, max_length=128)
+    """OpenAI's way before there were tools; they become `tools`, and a call is answered as `function_call`."""
+
+    function_call: Literal["none", "auto"] | NamedFunction | None = None
+
+    @model_validator(mode="after")
+    def _functions_are_tools(self) -> ChatRequest:
+        if self.functions is None and self.function_call is None:
+            return self
+        if self.tools is not None or self.tool_choice is not None:
+            raise ValueError("functions and tools do not go together")
+        if not self.functions:
+            raise ValueError("function_call goes with functions only")
+        self.tools = [Tool(type="function", function=function) for function in self.functions]
+        choice = self.function_call
+        self.tool_choice = NamedTool(type="function", function=choice) if isinstance(choice, NamedFunction) else choice
+        return self
+
+    prediction: dict[str, Any] | None = None
+    prompt_cache_retention: str | None = None
     parallel_tool_calls: bool | None = None
     store: bool | None = None
     metadata: dict[str, str] | None = None
