@@ -31,6 +31,8 @@ def _refuse_chat(body: ChatRequest) -> None:
         raise InvalidRequest(detail="tool_choice goes with tools only", param="tool_choice")
     waiting: set[str] = set()
     for message in body.messages:
+        if message.role == "tool" and message.tool_call_id not in waiting:
+            return  # answers a call that nobody made, which `conversion.messages` names
         if message.role in ("tool", "function"):
             waiting.discard(message.tool_call_id or "")
         elif waiting:
