@@ -28,7 +28,7 @@ from llm.knowledge.search import Found, Hit, search
 from llm.knowledge.support import Near, check, sentences_of, without_wrong_citations
 from llm.knowledge.values import Passage
 from llm.knowledge.words import asked_words, words_of
-from llm.messages import Message, TextPart, user
+from llm.messages import Message, user
 from llm.runtime import handles
 from llm.runtime.protocols import ChatModel
 from llm.settings import GenerationSettings
@@ -257,8 +257,3 @@ def near_by(library: Library, base_id: str) -> Near | None:
         return cosines
 
     return near
-
-
-def text_of(message: Message) -> str:
-    """The words of a question."""
-    return "\n".join(part.text for part in message.parts if isinstance(part, TextPart))

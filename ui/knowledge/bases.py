@@ -9,7 +9,6 @@ from llm.knowledge.reading import default_embedder
 from llm.knowledge.values import Base
 from ui.knowledge.state import BASE, chosen_base, fails, is_mine, library, open_base
 from ui.shared.i18n import t
-from ui.shared.markdown import escaped
 
 
 def base_row() -> Base | None:
@@ -81,7 +80,3 @@ def _settings(base: Base) -> None:
     with st.expander(t("knowledge.delete_base"), icon=":material/delete:"):
         st.markdown(t("knowledge.delete_base_sure", count=count))
         st.button(t("knowledge.delete_sure"), key=f"delete_{base.id}", on_click=delete)
-
-
-def title_of(base: Base) -> str:
-    return escaped(base.name)
