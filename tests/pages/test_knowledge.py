@@ -88,3 +88,15 @@ def test_a_deleted_document_leaves_no_words_in_old_answers(scripted: Any, open_p
     app.segmented_control(key="knowledge.section").set_value("ask").run()
     assert "deleted meanwhile" in " ".join(str(one.proto) for one in app.get("button_group"))
     assert "自购买之日起计算" not in told(app)
+
+
+def test_the_run_can_be_seen_step_by_step(scripted: Any, open_page: Callable[[str], AppTest]) -> None:
+    filled()
+    scripted.script = ["保修期为两年 [1]。"]
+    app = asked(open_page("knowledge"), "保修期多长？")
+    answer = store().path(store().list(kind="knowledge").items[0].id)[-1]
+    app.session_state["app.under_hood"] = True
+    app.session_state[f"steps_{answer.id}"] = True
+    drawn = told(app.run())
+    assert "Question as typed" in drawn and "Left out" in drawn and "no vectors yet" in drawn
+    assert "保修" in str(app.dataframe[0].value)
