@@ -14,6 +14,7 @@ from llm.files import write_whole
 from llm.finetune.encode import Encoded
 from llm.finetune.passes import Passes
 from llm.finetune.settings import TrainSettings
+from llm.finetune.workers import mine, summed
 
 
 class Objective(Protocol):
@@ -32,11 +33,11 @@ class Answers:
 
     def backward(self, rows: Sequence[Encoded]) -> float:
         count, loss = sum(row.trained_tokens for row in rows), 0.0
-        for group in self.passes.grouped(rows, self.settings.batch_rows):
+        for group in mine(self.passes.grouped(rows, self.settings.batch_rows)):
             part = self.passes.loss(group) / count
             part.backward()
             loss += part.item()
-        return loss
+        return summed(loss)
 
     def mean(self, rows: Sequence[Encoded]) -> float | None:
         return self.passes.mean_loss(rows)
@@ -63,11 +64,11 @@ class Preferences:
 
     def backward(self, rows: Sequence[Encoded]) -> float:
         loss = 0.0
-        for row in rows:
+        for row in mine(rows):
             part = self._loss(row) / len(rows)
             part.backward()
             loss += part.item()
-        return loss
+        return summed(loss)
 
     @torch.no_grad()
     def mean(self, rows: Sequence[Encoded]) -> float | None:

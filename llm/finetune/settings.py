@@ -40,6 +40,7 @@ class TrainSettings:
     learn: the answers of rows, or by pairs which of two answers is better (preferences; DPO). beta: how close DPO stays
     to the untouched model.
     general_share: share of rows about other things, answered by the untouched model, against forgetting.
+    workers: GPUs or machines that share a step, with Ray Train.
     checkpointing: activations are reckoned twice instead of kept. precision: of the weights in training.
     """
 
@@ -77,6 +78,7 @@ class TrainSettings:
     learn: str = control_field("choice", "answers", choices=("answers", "preferences"), advanced=True)
     beta: float = control_field("number", 0.1, minimum=0.01, maximum=10, step=0.05, advanced=True)
     general_share: float = control_field("number", 0.0, minimum=0, maximum=0.9, step=0.05, advanced=True)
+    workers: int = control_field("integer", 1, minimum=1, maximum=64, step=1, advanced=True)
     checkpointing: bool = control_field("toggle", False, advanced=True)
     precision: str = control_field("choice", "auto", choices=("auto", "float32", "bfloat16"), advanced=True)
     seed: int = control_field("integer", 42, minimum=0, maximum=2**31 - 1, advanced=True)

@@ -15,21 +15,19 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 
 from llm.catalogue.adapters import AdapterNote
 from llm.catalogue.lookup import find
 from llm.files import write_whole
-from llm.finetune import bases
+from llm.finetune import bases, workers
 from llm.finetune.encode import Encoded
-from llm.finetune.errors import CannotTune, CheckpointFailed, TrainingDiverged, TrainingOutOfMemory
-from llm.finetune.full import Full
-from llm.finetune.lora import Lora
+from llm.finetune.errors import CheckpointFailed, TrainingDiverged, TrainingOutOfMemory
+from llm.finetune.methods import Learnt, method
 from llm.finetune.objectives import Answers, Objective, Preferences
 from llm.finetune.passes import Passes
-from llm.finetune.prefix import Prefix
 from llm.finetune.prepare import Data, read_data
 from llm.finetune.run import Run
 from llm.finetune.settings import TrainSettings
@@ -40,21 +38,6 @@ from llm.machine.allocation import is_out_of_memory
 LOOKS = 10
 """Looks and checkpoints in a run whose settings leave their number open."""
 PROBED = 256
-
-
-class Learnt(Protocol):
-    """What a method trains beside or in a network."""
-
-    def parameters(self) -> dict[str, torch.nn.Parameter]: ...
-
-    def train(self, training: bool) -> None:
-        """Whether what comes next is for learning, with dropout."""
-
-    def save(self, folder: Path, base: str) -> None:
-        """Writes it into a checkpoint's folder. Raises: OSError."""
-
-    def restore(self, folder: Path) -> None:
-        """Takes up what `save` wrote."""
 
 
 @dataclass(slots=True)
@@ -109,6 +92,7 @@ class Training:
         self._training(True)
         loss = self.objective.backward(rows)
         self._training(False)
+        workers.sum_gradients(self.trained)
         norm = float(torch.nn.utils.clip_grad_norm_(self.trained, self.settings.clip or math.inf))
         if not (math.isfinite(loss) and math.isfinite(norm)):
             raise TrainingDiverged(step=step, rate=self.rate(step))
@@ -264,11 +248,15 @@ class Training:
 
     def work(self) -> dict[str, Any]:
         """Trains to the end, or until it is told to end."""
-        if not self.step:
+        if not self.step and workers.first():
             self.look()
         while self.step < self.steps:
             self.take_step()
             ending = self._told_to_end()
+            if not workers.first():
+                if ending:
+                    return {}
+                continue
             if self.step == self.steps or (self.step % self.every == 0 and not ending):
                 self.look()
                 self.save()
@@ -283,9 +271,12 @@ class Training:
     def _told_to_end(self) -> str:
         """Why the run is to end: pause or stop; empty while it is to go on."""
         try:
-            return (self.run.folder / STOP).read_text(encoding="utf-8") or "stop"
+            why = (self.run.folder / STOP).read_text(encoding="utf-8") or "stop"
         except FileNotFoundError:
-            return "pause" if self.emitter.cancel.is_set() else ""
+            why = "pause" if self.emitter.cancel.is_set() else ""
+        # All workers end after the same step, that of the first one to know.
+        told = workers.summed(float(bool(why)))
+        return why or ("pause" if told else "")
 
 
 def train(emitter: Emitter) -> dict[str, Any]:
@@ -299,6 +290,8 @@ def train(emitter: Emitter) -> dict[str, Any]:
     """
     run = Run(emitter.folder)
     asked, settings = run.config, run.config.settings
+    if settings.workers > 1 and workers.alone():
+        return workers.spread(emitter, settings.workers)
     emitter.emit("stage", stage="preparing")
     entry = find(asked.base)
     place = bases.place_of(entry)
@@ -374,23 +367,6 @@ def _untouched(passes: Passes, data: Data, settings: TrainSettings, kept: Path) 
         ids, answer = pairs[number % len(pairs)]
         rows.append(Encoded((*ids, *answer), (False,) * len(ids) + (True,) * len(answer)))
     return rows, Answers(passes, settings)
-
-
-def method(model: Any, place: Path, settings: TrainSettings) -> Learnt:
-    """What the settings' method trains of a network.
-
-    Raises:
-        CannotTune: the network is of a kind that it cannot train.
-    """
-    match settings.method:
-        case "lora" | "qlora":
-            return Lora(model, settings)
-        case "prefix":
-            return Prefix(model, settings)
-        case "full":
-            return Full(model, place)
-        case other:
-            raise CannotTune(model=type(model).__name__, detail=f"there is no method {other}")
 
 
 if __name__ == "__main__":

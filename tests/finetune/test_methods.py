@@ -30,7 +30,7 @@ from llm.finetune.run import Run
 from llm.finetune.settings import TrainSettings
 from llm.finetune.start import new_run
 from llm.finetune.trainer import train
-from llm.jobs.child import Emitter
+from llm.jobs.child import Emitter, run_child
 from llm.plan import LoadPlan
 from llm.runtime import handles
 from tests.finetune import tiny
@@ -194,3 +194,17 @@ def test_a_gradient_goes_through_packed_weights_as_through_the_same_numbers_unpa
 def test_what_cannot_be_tuned_in_full_is_refused(closed: Path) -> None:
     with pytest.raises(CannotTune, match="choose LoRA"):
         trained(ROOT / "chatglm2", method="full")
+
+
+def test_two_workers_take_the_steps_of_one(closed: Path) -> None:
+    pytest.importorskip("ray")
+    base = tiny.base(closed / "base")
+    one = trained(base, batch_rows=1, accumulation=3)
+    two = new_run(
+        save_set("rows", ROWS, ()),
+        str(base),
+        TrainSettings.from_dict(QUICK | {"batch_rows": 1, "accumulation": 3, "workers": 2}),
+    )
+    run_child("llm.finetune.trainer", {}, two.folder)
+    assert losses(two) == pytest.approx(losses(one), rel=1e-4)
+    assert [checkpoint.step for checkpoint in two.checkpoints] == [5, 10]
