@@ -379,3 +379,19 @@ def test_a_corrected_answer_becomes_a_row_to_learn_from(chat, scripted):
     (found,) = all_sets("local")
     (row,) = load_set(found.id, owner="local").rows
     assert (row.prompt, row.response, row.rejected) == ("Who is the mayor?", "Ada.", wrong)
+
+
+def test_the_better_of_two_answers_becomes_a_pair(chat, scripted):
+    from llm.finetune.data import all_sets, load_set
+
+    ask(chat, "Who is the mayor?")
+    first = next(w for w in chat.text_area if (w.key or "").startswith("row_text_")).value
+    next(b for b in chat.button if (b.key or "").startswith("regenerate_")).click().run()
+    better = next(s for s in chat.selectbox if (s.key or "").startswith("row_worse_"))
+    assert len(better.options) == 2, "no other answer, or the one before"
+    better.set_value(0).run()
+    said = next(w for w in chat.text_area if (w.key or "").startswith("row_text_")).value
+    next(b for b in chat.button if (b.key or "").startswith("row_keep_")).click().run()
+    (found,) = all_sets("local")
+    (row,) = load_set(found.id, owner="local").rows
+    assert (row.prompt, row.response, row.rejected) == ("Who is the mayor?", said, first)
