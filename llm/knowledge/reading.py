@@ -34,6 +34,14 @@ def at_work(library: Library, base_id: str) -> JobRecord | None:
     return None
 
 
+def latest_work(library: Library, base_id: str) -> JobRecord | None:
+    """The job that reads a base, or that was ended before everything had been read."""
+    newest = next((job for job in jobs().all(library.owner, "knowledge.read") if job.params["base"] == base_id), None)
+    if newest is None or newest.active:
+        return newest
+    return newest if newest.state != "done" and _waiting(library, base_id) else None
+
+
 def read_base(job: Job) -> dict[str, Any]:
     """The job: every document that waits, one after the other; one that cannot be read stops nobody."""
     library, base_id = Library(job.owner), job.params["base"]

@@ -121,6 +121,26 @@ def test_one_bad_file_stops_nobody_and_says_why(library: Library, add: Add) -> N
     assert good.state == "ready" and bad.state == "failed" and bad.error_code == "damaged_document"
 
 
+def test_reading_that_was_cancelled_can_be_seen_and_gone_on_with(library: Library, add: Add) -> None:
+    from llm.jobs import jobs
+
+    base = library.create_base("Stopped")
+    add(base.id, "a.txt", MANUAL)
+    assert reading.latest_work(library, base.id) is None
+    job = reading.start(library, base.id)
+    library.add(base.id, "b.pdf", pdf([Sheet([(60, 60, 12, MANUAL[:20])])] * 40))
+    jobs().cancel(job.id)
+    ended = jobs().wait(job.id, 30)
+    if ended is not None and ended.state == "cancelled":  # it may have been faster
+        left = reading.latest_work(library, base.id)
+        assert left is not None and left.id == job.id
+        jobs().resume(job.id)
+        jobs().wait(job.id, 60)
+    else:
+        jobs().wait(reading.start(library, base.id).id, 60)
+    assert {document.state for document in library.documents(base.id)} == {"ready"}
+
+
 def test_another_encoding_and_another_size_are_applied_to_what_is_there(library: Library, add: Add) -> None:
     from llm.jobs import jobs
 

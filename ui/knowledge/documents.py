@@ -7,6 +7,7 @@ import streamlit as st
 from llm.catalogue.lookup import find
 from llm.documents.chunks import chunks
 from llm.documents.encodings import ENCODINGS
+from llm.documents.kinds import EXTENSIONS
 from llm.errors import ModelError
 from llm.knowledge import reading
 from llm.knowledge.values import Base, KnownDocument
@@ -26,7 +27,7 @@ SHOWN = 100
 def documents_section(base: Base) -> None:
     if is_mine(base):
         _drop(base)
-        job = reading.at_work(library(), base.id)
+        job = reading.latest_work(library(), base.id)
         if job is not None:
             job_card(job.id, removable=False)
         _meaning(base)
@@ -43,11 +44,14 @@ def documents_section(base: Base) -> None:
 
 
 def _drop(base: Base) -> None:
-    key = f"drop_{base.id}_{st.session_state.get('knowledge.drops', 0)}"
+    as_folder = st.session_state.get("knowledge.as_folder", False)
+    key = f"drop_{base.id}_{as_folder}_{st.session_state.get('knowledge.drops', 0)}"
 
     def take() -> None:
         try:
             for file in st.session_state[key]:
+                if as_folder and file.name.rpartition(".")[2].lower() not in EXTENSIONS:
+                    continue
                 library().add(base.id, file.name, file.getvalue())
             reading.start(library(), base.id)
         except ModelError as error:
@@ -56,11 +60,12 @@ def _drop(base: Base) -> None:
 
     st.file_uploader(
         t("knowledge.drop"),
-        accept_multiple_files=True,
+        accept_multiple_files="directory" if as_folder else True,
         key=key,
         help=t("knowledge.drop_help"),
         on_change=take,
     )
+    st.toggle(t("knowledge.as_folder"), key="knowledge.as_folder", help=t("knowledge.as_folder_help"))
     if problem := st.session_state.pop(PROBLEM, None):
         st.error(problem, icon=":material/error:")
 
