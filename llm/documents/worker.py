@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -40,7 +41,18 @@ def _emit_pages(emitter: Emitter, source: Source, reader: Callable[[Source], Ite
         if page.number > source.limits.pages or characters > source.limits.characters:
             source.note("cut", page=page.number)
             break
-        emitter.emit("page", page=page.to_dict())
+        emitter.emit("page", page=_whole(page.to_dict()))
+
+
+def _whole(page: dict[str, Any]) -> dict[str, Any]:
+    """A page without halves of characters: joined where both are there, else U+FFFD.
+
+    PDFium gives a rare Chinese character or an emoji in two, files of data may hold one half alone, and no file or
+    database takes either.
+    """
+    text = json.dumps(page, ensure_ascii=False).encode("utf-16", "surrogatepass")
+    whole: dict[str, Any] = json.loads(text.decode("utf-16", "replace"))
+    return whole
 
 
 def _bound_memory(limit_bytes: int) -> None:

@@ -19,8 +19,12 @@ _ASIDES = (
     "where which who why with"
 )
 _ASIDE = frozenset(_ASIDES.split())
-_ASKING = re.compile(r"为什么|什么|怎么样?|如何|多少|多长|多久|多大|哪[里儿些个]?|是否|请问|为何|[吗呢谁]")
-"""What a Chinese question asks with; the characters around it are no words together with it."""
+_ASKING = re.compile(
+    r"为什么|什么|怎么样?|如何|多少|多长|多久|多大|哪[里儿些个]?|是否|请问|为何|[吗呢谁]"
+    r"|\bhow (?:long|much|many|often|far|old|big|large|tall|deep|high)\b",
+    re.IGNORECASE,
+)
+"""What a question asks with; the Chinese characters around it are no words together with it."""
 
 
 def plain(text: str) -> str:

@@ -66,7 +66,7 @@ def pdf(sheets: Sequence[Sheet], lies: bool = False) -> bytes:
             ink += f"{x1} {height - y1} m {x2} {height - y2} l S\n".encode()
         for x, y, size, text in sheet.texts:
             mode = 3 if lies else 0
-            code = text.encode("latin-1" if lies else "utf-16-be").hex()
+            code = text.encode("latin-1" if lies else "utf-16-be", "surrogatepass").hex()
             ink += f"BT /F {size} Tf {mode} Tr 1 0 0 1 {x} {height - y - size} Tm <{code}> Tj ET\n".encode()
         kids.append(
             add(

@@ -149,6 +149,11 @@ def test_the_picture_of_a_page_shows_its_ruled_table_where_the_boxes_are(tmp_pat
         page_picture(file, "a.pdf", 3)
 
 
+def test_characters_that_pdfium_gives_in_halves_are_whole(tmp_path: Path):
+    page = read(tmp_path, pdf([Sheet([(60, 60, 11, "申请人张𬭎，电话如下。"), (60, 90, 11, "前半\ud842")])])).pages[0]
+    assert "".join(block.text for block in page.blocks) == "申请人张𬭎，电话如下。前半\ufffd"
+
+
 @pytest.mark.parametrize("data", [b"%PDF-1.7\nnothing", pdf([Sheet([(60, 60, 11, "完整")])])[:300]])
 def test_a_broken_file_is_said_to_be_one(tmp_path: Path, data):
     with pytest.raises(DamagedDocument):
