@@ -80,6 +80,8 @@ class Library:
             self._own(connection, base_id)
             for key, value in values.items():
                 connection.execute(f"UPDATE bases SET {key} = ?, version = version + 1 WHERE id = ?", (value, base_id))
+            if embedder == "":  # words only, from now on
+                connection.execute("UPDATE bases SET indexed_by = '' WHERE id = ?", (base_id,))
         return self.base(base_id)
 
     def delete_base(self, base_id: str) -> None:

@@ -221,3 +221,12 @@ SOURCES = [
 )
 def test_a_sentence_is_marked_by_words_numbers_and_negation(sentence: str, support: str) -> None:
     assert check(sentence, SOURCES)[0].support == support
+
+
+def test_meaning_can_be_switched_off(library: Library) -> None:
+    base = library.create_base("Words", embedder="some-embedder")
+    library.mark_indexed(base.id, "some-embedder")
+    assert library.base(base.id).indexed_by == "some-embedder"
+    off = library.change_base(base.id, embedder="")
+    assert (off.embedder, off.indexed_by) == ("", "")
+    assert search(library, base.id, "什么").by_meaning is False
