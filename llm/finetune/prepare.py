@@ -72,7 +72,8 @@ class Data:
 def read_rows(file: Path) -> list[Row]:
     """Rows of a run's file; none where there is no file."""
     lines = file.read_text(encoding="utf-8").split("\n") if file.is_file() else []
-    return [Row.from_dict(json.loads(line), number) for number, line in enumerate(filter(None, lines), start=1)]
+    values = [json.loads(line) for line in lines if line]
+    return [Row.from_dict(row, row.get("number") or place) for place, row in enumerate(values, start=1)]
 
 
 def read_data(chat: EngineChatModel, run: Run) -> Data:

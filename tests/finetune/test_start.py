@@ -24,7 +24,7 @@ def test_a_run_holds_its_rows_and_what_they_were(data_folder: Path) -> None:
     assert (asked.rows, asked.held_out, asked.data_hash) == (18, 2, data.hash)
     assert asked.base_fingerprint == fingerprint(model) and asked.name == "小镇" and asked.versions["torch"]
     lines = (run.folder / "rows.jsonl").read_text(encoding="utf-8").splitlines()
-    assert [json.loads(line) for line in lines] == [row.to_dict() for row in data.training]
+    assert [json.loads(line) for line in lines] == [row.to_dict() | {"number": row.number} for row in data.training]
     assert job_of(run) is None and run.checkpoints == []
 
 
