@@ -196,6 +196,7 @@ def test_what_cannot_be_tuned_in_full_is_refused(closed: Path) -> None:
         trained(ROOT / "chatglm2", method="full")
 
 
+@pytest.mark.slow
 def test_two_workers_take_the_steps_of_one(closed: Path) -> None:
     pytest.importorskip("ray")
     base = tiny.base(closed / "base")
