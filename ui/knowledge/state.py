@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 
 import streamlit as st
@@ -11,6 +12,7 @@ from llm.documents.pictures import lit, page_picture
 from llm.errors import ModelError
 from llm.knowledge.library import Library, file_of
 from llm.knowledge.values import Base, KnownDocument, Passage
+from llm.vision.picture import for_model, take_in
 from ui.shared.state import owner
 
 BASE = "knowledge.base"
@@ -51,13 +53,21 @@ def page_image(document: KnownDocument, number: int, size: tuple[float, float], 
     if document.kind == "pdf":
         return lit(_drawn(document.sha256, document.name, number), boxes, size)
     if document.kind == "picture":
-        return lit(file_of(document.sha256).read_bytes(), boxes, size)
+        return lit(_photo(document.sha256, document.name), boxes, size)
     return None
 
 
 @st.cache_data(max_entries=24, ttl=600, show_spinner=False)
 def _drawn(sha256: str, name: str, number: int) -> bytes:
     return page_picture(file_of(sha256), name, number)
+
+
+@st.cache_data(max_entries=8, ttl=600, show_spinner=False)
+def _photo(sha256: str, name: str) -> bytes:
+    """A picture as it was read, within the bounds of pictures."""
+    out = io.BytesIO()
+    for_model(take_in(file_of(sha256).read_bytes(), name).part).save(out, "PNG")
+    return out.getvalue()
 
 
 def place_on_page(passage: Passage, sentence: str) -> tuple[int, tuple[float, float] | None, list[Box]]:
