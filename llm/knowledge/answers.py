@@ -132,6 +132,7 @@ def as_run(found: Found) -> dict[str, Any]:
         "searched": list(found.questions),
         "weights": {word: round(weight, 3) for word, weight in found.weights.items()},
         "coverage": round(found.coverage, 3),
+        "words_weight": {question: round(weight, 2) for question, weight in found.words_weight.items()},
         "by_meaning": found.by_meaning,
         "found": [
             {

@@ -82,6 +82,14 @@ def test_the_documents_own_sentences_are_an_answer_without_a_model(library: Libr
     assert run["sentences"][0]["support"] == "supported"
 
 
+def test_words_count_the_more_the_more_of_the_question_they_hold(library: Library, add: Add) -> None:
+    base = library.create_base("Manuals")
+    add(base.id, "manual.txt", MANUAL)
+    whole, part = "故障代码 AB-2099 表示电池过热", "Which fault does the code AB-2099 mean for my pump?"
+    weights = search(library, base.id, [whole, part, "unrelated words"]).words_weight
+    assert weights[whole] == pytest.approx(4) and 0 < weights[part] < 4 and weights["unrelated words"] == 0
+
+
 def test_a_passage_that_is_switched_off_is_not_used(library: Library, add: Add) -> None:
     base = library.create_base("Two")
     add(base.id, "a.txt", "宠物的名字叫福福。")
