@@ -115,7 +115,9 @@ def has_pictures(given: Sequence[ChatMessage]) -> bool:
 
 
 def _pictures(message: ChatMessage) -> list[ImageContent]:
-    return [part for part in message.content or () if isinstance(part, ImageContent)]
+    if message.content is None or isinstance(message.content, str):  # of megabytes, maybe, to be walked through
+        return []
+    return [part for part in message.content if isinstance(part, ImageContent)]
 
 
 def _image(url: str, place: str) -> ImagePart:

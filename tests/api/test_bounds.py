@@ -49,6 +49,7 @@ def _status(served: Served, path: str, body: object) -> httpx.Response:
         ("/v1/completions", {"prompt": "word " * (LARGE // 5)}),
         ("/v1/completions", {"prompt": [0] * 5_000_000}),
         ("/v1/chat/completions", {"messages": [{"role": "user", "content": "字" * (LARGE // 4)}]}),
+        ("/v1/chat/completions", {"messages": [{"role": "user", "content": "a" * LARGE}]}),
         ("/v1/chat/completions", {"messages": [{"role": "user", "content": "a" * 5000}] * 3000}),
         ("/v1/embeddings", {"input": "a b" * (LARGE // 3)}),
         ("/v1/embeddings", {"input": [[0] * 3000] * 2000}),
