@@ -11,7 +11,7 @@ from llm.catalogue.lookup import where
 from llm.chat.answers import Request, answers
 from llm.messages import ImagePart, Message, Part, TextPart
 from llm.store import Conversation, StoredMessage
-from llm.vision.picture import EXTENSIONS, MAX_BYTES
+from llm.vision.picture import EXTENSIONS, MAX_BYTES, problem_of
 from ui.chat.conversation_list import conversation_list, conversation_menu, current_conversation, open_conversation
 from ui.chat.system_prompt import system_prompt_editor
 from ui.chat.view import Actions, path_and_answer, show_path, stop_button, watch
@@ -101,7 +101,7 @@ def _ask_mode(conversation: Conversation | None, entry: ModelEntry | None) -> No
     tray()
     if entry is not None and ready and state.waiting():
         ready_made(_ask, conversation, entry)
-    said = [part for stored in path for part in stored.message.images]
+    said = [part for stored in path for part in stored.message.images if problem_of(part) is None]
     crop_panel([picture.part for picture in state.waiting()] + said[::-1])
     if entry is not None and ready:
         # At the window's bottom it keeps the page scrolled down, which would hide where a first visit begins.

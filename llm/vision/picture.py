@@ -15,9 +15,10 @@ import threading
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
-from llm.errors import DamagedPicture, EmptyPicture, MissingPackage, NotAPicture, PictureTooLarge
+from llm.errors import DamagedPicture, EmptyPicture, MissingPackage, ModelError, NotAPicture, PictureTooLarge
 from llm.messages import ImagePart
 
 MAX_BYTES = 64 << 20
@@ -115,6 +116,16 @@ def open_kept(part: ImagePart) -> Any:
     """
     with _ONE_AT_A_TIME:
         return _plain(_reduced(_unpacked(_opened(part.data, part.name or "the picture"), part.name)))
+
+
+@lru_cache(maxsize=32)
+def problem_of(part: ImagePart) -> ModelError | None:
+    """Why a kept picture cannot be shown; None when it can. An imported conversation may hold anything."""
+    try:
+        open_kept(part)
+    except ModelError as error:
+        return error
+    return None
 
 
 def for_model(part: ImagePart) -> Any:

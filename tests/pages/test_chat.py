@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
+import struct
 import time
 import uuid
+import zlib
 from dataclasses import replace
 
 import pytest
@@ -186,6 +190,48 @@ def test_what_was_exported_can_be_imported(chat):
     kept.import_json(exported)
     chat.run()
     assert len([b for b in chat.button if (b.key or "").startswith("open_")]) == 2
+
+
+ODD_VALUES = ("text", 7, -1.5, True, "", {"a": "b"}, ["x"], None, 1e300, "{0.__class__}")
+
+
+def odd_import(kind: str, metas: list[dict], pictures: list[bytes]) -> bytes:
+    """A conversation as somebody may have written it by hand."""
+    files = {hashlib.sha256(data).hexdigest(): base64.b64encode(data).decode() for data in pictures}
+    parts = [{"type": "image", "sha256": name, "media_type": "image/png", "name": "[x](y).png"} for name in files]
+    messages = [{"role": "user", "parts": [*parts, {"type": "text", "text": "What is it?"}]}]
+    for meta in metas:
+        said = [{"type": "text", "text": "Red [10, 10, 20, 20]"}]
+        messages.append({"role": "assistant", "parent": len(messages) - 1, "parts": said, "meta": meta})
+    conversation = {"title": "odd", "kind": kind, "model": STARTER, "messages": messages}
+    values = {"format": "hearth-conversations", "version": 1, "conversations": [conversation], "attachments": files}
+    return json.dumps(values).encode()
+
+
+def impossible_pictures() -> list[bytes]:
+    def chunk(name: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+
+    def png(width: int, height: int) -> bytes:
+        head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+        data = chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
+        return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + data
+
+    return [b"", b"no picture", b"<svg/>", png(60_000, 60_000), png(0, 5), png(40, 40), png(2**31 - 1, 1)]
+
+
+@pytest.mark.parametrize("name", ["chat", "image"])
+def test_an_import_with_odd_values_does_not_break_the_page(scripted, open_page, name):
+    codes = ("out_of_memory", "corrupt_model", "no_such_error", "{0}")
+    extras = [dict.fromkeys(("error_values", "knowledge", "model", "detail"), value) for value in ODD_VALUES]
+    metas = [{"error": code, "extra": extra} for code in codes for extra in extras]
+    (odd,) = store().import_json(odd_import(name, metas, impossible_pictures()))
+    page = open_page(name)
+    page.session_state[state.CHAT_CONVERSATION] = odd
+    page.run()
+    assert not page.exception
+    red = [element for message in page.chat_message for element in message.markdown if "Red" in element.value]
+    assert len(red) >= len(metas)
 
 
 def test_under_the_hood_shows_the_prompt_and_the_tokens(chat):

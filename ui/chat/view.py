@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import streamlit as st
@@ -11,9 +11,10 @@ from llm.chat.answers import Answer, answers
 from llm.events import Progress
 from llm.messages import DocumentPart, ImagePart, TextPart, ThinkingPart
 from llm.store import Conversation, StoredMessage
+from llm.vision.picture import problem_of
 from ui.chat.live_answer import LiveAnswer, show_answer, show_thinking
 from ui.chat.prompt_inspector import under_the_hood
-from ui.shared.i18n import explain_code, t
+from ui.shared.i18n import explain, explain_code, t
 from ui.shared.markdown import escaped
 from ui.shared.state import CHAT_EDITING, UNDER_HOOD, kept
 from ui.shared.units import readable_bytes
@@ -82,7 +83,10 @@ def show_parts(stored: StoredMessage) -> None:
                 with st.expander(f"{escaped(part.name)} · {size}", icon=":material/description:"):
                     _long_text(part.text, f"whole_{stored.id}_{index}")
             case ImagePart():
-                st.image(part.data, width=320)
+                if problem := problem_of(part):
+                    st.caption(escaped(explain(problem)))
+                else:
+                    st.image(part.data, width=320)
 
 
 def _long_text(text: str, key: str) -> None:
@@ -99,7 +103,9 @@ def _outcome(stored: StoredMessage) -> None:
     """Below an answer: what went wrong, or how it went."""
     meta = stored.meta
     if meta.error:
-        st.error(explain_code(meta.error, dict(meta.extra.get("error_values", {}))), icon=":material/error:")
+        values = meta.extra.get("error_values")
+        said = explain_code(meta.error, values if isinstance(values, Mapping) else {}) or escaped(meta.error)
+        st.error(said, icon=":material/error:")
     elif meta.status == "interrupted":
         st.caption(t("chat.interrupted"))
     elif meta.status == "stopped":

@@ -9,7 +9,7 @@ import streamlit as st
 from llm.errors import ModelError, TooManyPictures
 from llm.messages import ImagePart
 from llm.store import StoredMessage
-from llm.vision.picture import Picture, take_in
+from llm.vision.picture import Picture, problem_of, take_in
 from ui.shared.i18n import explain
 
 WAITING = "image.waiting"
@@ -73,5 +73,5 @@ def pictures_before(path: list[StoredMessage], message_id: int) -> list[ImagePar
         if stored.id == message_id:
             break
         if stored.message.images:
-            found = list(stored.message.images)
+            found = [part for part in stored.message.images if problem_of(part) is None]
     return found

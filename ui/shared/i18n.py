@@ -51,7 +51,7 @@ def explain_code(code: str, values: Mapping[str, object]) -> str:
     names = {"source": words(language())[named]} if named else {}
     try:
         return sentence.format_map({**values, **sizes, **names})
-    except (KeyError, IndexError):
+    except (KeyError, IndexError, ValueError, TypeError, AttributeError):  # values of an import may be anything
         return ""
 
 
