@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import struct
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -286,3 +288,44 @@ def test_old_pickles_pass_and_short_ones_do_not(tmp_path: Path) -> None:
     whole.write_bytes(pickle()[:-40])
     with pytest.raises(CorruptModel, match="cut short"):
         check_weights([whole])
+
+
+def changed(source: random.Random, body: bytes) -> bytes:
+    """A body with some bytes changed, most of them where headers are, and now and then cut or doubled."""
+    data = bytearray(body)
+    for _ in range(source.choice((1, 2, 8, 40))):
+        if data:
+            data[source.randrange(min(len(data), source.choice((64, 400, len(data)))))] = source.randrange(256)
+    if source.random() < 0.15:
+        data = data[: source.randrange(len(data) + 1)]
+    return bytes(data * 2 if source.random() < 0.05 else data)
+
+
+@pytest.mark.slow
+def test_two_thousand_changed_model_files_are_read_or_refused(tmp_path: Path, home: Path) -> None:
+    source = random.Random(19)
+    whole = {
+        "config.json": json.dumps(LLAMA).encode(),
+        "model.safetensors.index.json": INDEX,
+        **SHARDS,
+        "generation_config.json": b'{"eos_token_id": 2}',
+    }
+    longest, refused = 0.0, 0
+    for number in range(2000):
+        place = tmp_path / str(number)
+        place.mkdir()
+        if number % 2:
+            (place / "m.gguf").write_bytes(changed(source, TINY))
+        else:
+            victim = source.choice([*whole])
+            for name, body in whole.items():
+                (place / name).write_bytes(changed(source, body) if name == victim else body)
+        begun = time.monotonic()
+        try:
+            estimate(lookup.find(place), path=lookup.find(place).path)
+        except (CorruptModel, UnsupportedModel):
+            refused += 1
+        longest = max(longest, time.monotonic() - begun)
+    assert 0 < refused < 2000
+    assert longest < 10
+    print(f"{refused} refused, {2000 - refused} read, the longest {longest:.2f} s")
