@@ -1,9 +1,10 @@
 """A plan's promise against the run: memory and time of two tried steps, and of the whole run, in six shapes.
 
-    python -m benchmarks.finetune_plan [--steps 12] [--shapes 1,2]
+    python -m benchmarks.finetune_plan [--steps 12] [--shapes 1,2] [--small]
 
-The starter model; each shape is planned, tried and trained in programs of their own, one after another. Held-out rows
-and samples are there, so that looks count. Time is that of the steps alone, memory the program's peak.
+The starter model, or with --small its tokenizer over 6 layers of random weights (19M), for machines that are busy.
+Each shape is planned, tried and trained in programs of their own, one after another. Held-out rows and samples are
+there, so that looks count. Time is that of the steps alone, memory the program's peak.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import subprocess
+import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,6 +56,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--steps", type=int, default=12)
     parser.add_argument("--shapes", default="1,2,3,4,5,6")
+    parser.add_argument("--small", action="store_true")
     asked = parser.parse_args()
     from llm.catalogue.lookup import find
 
@@ -62,8 +66,24 @@ def main() -> None:
         config.cache_clear()
         print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} when begun")
         print(f"{'':40} {'reckoned':>9} {'tried':>9} {'peak MiB':>9} {'off':>6} {'tried s':>8} {'run s':>8} {'off':>6}")
+        base = str(_small(file, Path(home) / "small") if asked.small else file)
         for number in map(int, asked.shapes.split(",")):
-            _one(str(file), SHAPES[number - 1], asked.steps)
+            _one(base, SHAPES[number - 1], asked.steps)
+
+
+def _small(starter: Path, folder: Path) -> Path:
+    """A folder of a small Llama with random weights. In a program of its own, whose memory goes with it."""
+    code = (
+        "import sys; from pathlib import Path; from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM\n"
+        "file, to = Path(sys.argv[1]), sys.argv[2]\n"
+        "tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)\n"
+        "shape = dict(hidden_size=256, intermediate_size=1024, num_hidden_layers=6, num_attention_heads=8)\n"
+        "config = LlamaConfig(vocab_size=len(tokenizer), num_key_value_heads=4, tie_word_embeddings=True, **shape)\n"
+        "LlamaForCausalLM(config).save_pretrained(to)\n"
+        "tokenizer.save_pretrained(to)\n"
+    )
+    subprocess.run([sys.executable, "-c", code, str(starter), str(folder)], check=True, stderr=subprocess.DEVNULL)
+    return folder
 
 
 def _one(base: str, shape: Shape, steps: int) -> None:

@@ -138,6 +138,7 @@ def memory(entry: ModelEntry, kept: Sequence[Encoded], settings: TrainSettings) 
     lengths = sorted((len(row.ids) for row in kept), reverse=True) or [0]
     together = sum(lengths[: settings.batch_rows])
     tokens = max(lengths[0], min(together, _PASS_TOKENS[device]))
+    tokens *= 2 if settings.learn == "preferences" else 1  # both answers
     answers = sum(row.trained_tokens for row in kept) / max(1, sum(lengths))
     width = 4 if precision in ("float32", "int8") or device == "cpu" else 2
     heads, values = shape.heads * shape.head_dim, shape.intermediate
