@@ -27,7 +27,7 @@ from llm.knowledge.library import Library
 from llm.knowledge.search import Found, Hit, search
 from llm.knowledge.support import Near, check, sentences_of, without_wrong_citations
 from llm.knowledge.values import Passage
-from llm.knowledge.words import asked_words, words_of
+from llm.knowledge.words import asked_words, is_code, words_of
 from llm.messages import Message, user
 from llm.runtime import handles
 from llm.runtime.protocols import ChatModel
@@ -157,6 +157,9 @@ def has_evidence(found: Found) -> bool:
     """Whether the base holds something on the question: the telling words of it, and passages nearer than most."""
     if not found.hits:
         return False
+    codes = [word for word in found.weights if is_code(word)]
+    if codes and any(set(codes) <= set(hit.words) for hit in found.hits):
+        return True
     if not found.by_meaning:
         return found.coverage >= _EVIDENCE_BY_WORDS
     if found.coverage >= _EVIDENCE_OF_WORDS:

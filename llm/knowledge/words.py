@@ -20,7 +20,7 @@ _ASIDES = (
 )
 _ASIDE = frozenset(_ASIDES.split())
 _ASKING = re.compile(
-    r"为什么|什么|怎么样?|如何|多少|多长|多久|多大|哪[里儿些个]?|是否|请问|为何|[吗呢谁]"
+    r"为什么|什么意思|什么|怎么样?|如何|多少|多长|多久|多大|哪[里儿些个]?|是否|请问|为何|[吗呢谁]"
     r"|\bhow (?:long|much|many|often|far|old|big|large|tall|deep|high)\b",
     re.IGNORECASE,
 )
@@ -43,8 +43,13 @@ def words_of(text: str) -> list[str]:
             continue
         found.append(run)
         if len(parts := _PARTS.split(run)) > 1:
-            found += parts
+            found += [part for part in parts if len(part) > 1]
     return found
+
+
+def is_code(word: str) -> bool:
+    """Whether a word is a code such as `ab-2099`: letters and digits together, which nothing else is called."""
+    return len(word) > 2 and any(map(str.isdigit, word)) and any(map(str.isalpha, word)) and word.isascii()
 
 
 def asked_words(question: str) -> list[str]:

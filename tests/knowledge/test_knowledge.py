@@ -238,3 +238,11 @@ def test_meaning_can_be_switched_off(library: Library) -> None:
     off = library.change_base(base.id, embedder="")
     assert (off.embedder, off.indexed_by) == ("", "")
     assert search(library, base.id, "什么").by_meaning is False
+
+
+def test_a_code_that_is_there_is_evidence_however_it_is_asked(library: Library, add: Add) -> None:
+    base = library.create_base("Codes")
+    add(base.id, "manual.txt", "代码 E-2088 表示水位过低，请加水。\n\n代码 E-2099 表示温度过高，请断电冷却。")
+    for question in ("E-2099 是什么意思？", "What on earth does E-2099 want from me?"):
+        assert asked(library, base.id, question)["verdict"] == "answered"
+    assert asked(library, base.id, "E-3000 是什么意思？")["verdict"] == "not_in_documents"

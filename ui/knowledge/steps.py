@@ -107,13 +107,13 @@ def _map(run: Mapping[str, Any]) -> None:
         {
             "x": [*points[:, 0].tolist(), float(question[0])],
             "y": [*points[:, 1].tolist(), float(question[1])],
-            "kind": [*kinds, t("knowledge.map_question")],
-            "size": [40] * len(ids) + [160],
+            " ": [*kinds, t("knowledge.map_question")],
         },
         x="x",
         y="y",
-        color="kind",
-        size="size",
+        color=" ",
+        x_label="",
+        y_label="",
         height=360,
     )
     st.caption(t("knowledge.map_help", share=f"{np.clip(share, 0, 1):.0%}"))
