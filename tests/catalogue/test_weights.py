@@ -8,6 +8,7 @@ import random
 import struct
 import time
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import pytest
 from llm.catalogue import library, lookup
 from llm.catalogue.gguf import read_header
 from llm.catalogue.weights import check_weights, tensor_places, weight_files
-from llm.errors import CorruptModel, ModelError, UnsupportedModel
+from llm.errors import CorruptModel, MissingPackage, ModelError, UnsupportedModel
 from llm.planning.memory import estimate
 from tests.catalogue.test_gguf import METADATA, TINY, gguf
 from tests.catalogue.test_lookup import LLAMA, folder, safetensors
@@ -288,6 +289,17 @@ def test_old_pickles_pass_and_short_ones_do_not(tmp_path: Path) -> None:
     whole.write_bytes(pickle()[:-40])
     with pytest.raises(CorruptModel, match="cut short"):
         check_weights([whole])
+
+
+@pytest.mark.parametrize(("method", "package"), [("awq", "gptqmodel"), ("compressed-tensors", "compressed-tensors")])
+def test_what_unpacks_the_weights_is_named(tmp_path: Path, home: Path, method: str, package: str) -> None:
+    from llm.checkpoints.acceptance import check_checkpoint
+
+    if find_spec(package.replace("-", "_")) is not None:
+        pytest.skip(f"{package} is installed")
+    place = folder(tmp_path / "m", {**LLAMA, "quantization_config": {"quant_method": method, "bits": 4}})
+    with pytest.raises(MissingPackage, match=package):
+        check_checkpoint(lookup.find(place), place)
 
 
 def changed(source: random.Random, body: bytes) -> bytes:
