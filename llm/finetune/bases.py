@@ -89,8 +89,20 @@ def network(entry: ModelEntry, place: Path, settings: TrainSettings) -> tuple[An
 
         model = open_model(entry, place, LoadPlan(device=device(), precision=precision(settings)))
         tokenizer = open_tokenizer(place)
+        if precision(settings) == "int8":
+            _compute_in_float32(model)
     model.requires_grad_(False)
     return model.eval(), lambda ids: str(tokenizer.decode(ids))
+
+
+def _compute_in_float32(model: Any) -> None:
+    """Everything but the weights in 8 bits: twice as fast on a CPU that does not multiply bfloat16 by itself."""
+    from llm.engines.transformers.quantized_linear import RoundedLinear
+
+    for module in model.modules():
+        if not isinstance(module, RoundedLinear):
+            for parameter in module.parameters(recurse=False):
+                parameter.data = parameter.data.float()
 
 
 def place_of(entry: ModelEntry) -> Path:
