@@ -379,6 +379,16 @@ class NoModelForTask(ModelError):
     sentence = "No model on this machine does {task}. Get one on the Tasks page, or name a folder."
 
 
+class NoSuchColumn(ModelError):
+    code, status = "no_such_column", 400
+    sentence = "The table has no column {column!r}. Its first row names: {known}"
+
+
+class TableTooLong(ModelError):
+    code, status = "table_too_long", 400
+    sentence = "The table has more than {most} rows. Divide it into several files."
+
+
 class UnknownLanguages(ModelError):
     code, status = "unknown_languages", 400
     sentence = "{model} does not translate from {source!r} to {target!r}. It knows: {known}"

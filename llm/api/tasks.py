@@ -14,10 +14,12 @@ from llm.api.models import entry_of
 from llm.api.work import result
 from llm.cancel import Cancel
 from llm.config import config
-from llm.errors import InvalidRequest
+from llm.errors import BlankText, InvalidRequest, NoMask
 from llm.tasks.registry import spec_of
 from llm.tasks.shapes import as_pipeline
 
+MOST_INPUTS = 1000
+"""Of one request; tables of more rows are a job of the Tasks page, or of the terminal."""
 _BODY = {
     "requestBody": {
         "content": {
@@ -26,7 +28,7 @@ _BODY = {
                     "type": "object",
                     "required": ["inputs"],
                     "properties": {
-                        "inputs": {"description": "A text, or {question, context}."},
+                        "inputs": {"description": "A text, or {question, context}; or a list."},
                         "model": {"type": "string"},
                         "parameters": {"type": "object"},
                     },
@@ -55,11 +57,16 @@ def router() -> APIRouter:
     async def do_task(task: str, request: Request) -> Any:
         """Does a job by the hubs' tag or the tutorials' name (`ner`, `sentiment-analysis` ...).
 
-        Texts come as JSON in the shape of the hubs' inference API, pictures and sound as a form with `file`.
+        Texts come as JSON in the shape of the hubs' inference API, pictures and sound as a form with `file`. A list of
+        inputs gets a list of answers, where {"error": …} stands for one that says nothing or has no gap.
         """
         spec = spec_of(task)
         body, data = await _body(request)
-        inputs = [data] if data is not None else _texts(body.get("inputs"), len(spec.inputs))
+        given: Any = body.get("inputs")
+        several = data is None and _is_several(given, len(spec.inputs))
+        many = (
+            [[data]] if data is not None else [_texts(one, len(spec.inputs)) for one in (given if several else [given])]
+        )
         if (data is not None) != (spec.run is None):
             raise InvalidRequest(detail=f"{task} takes {'a file' if spec.run is None else 'JSON with inputs'}")
         model, options = str(body.get("model") or ""), body.get("parameters") or {}
@@ -68,7 +75,15 @@ def router() -> APIRouter:
 
         def work(cancel: Cancel) -> Any:
             entry: Any = entry_of(model, request) if model else ""
-            return as_pipeline(llm.tasks.run(task, *inputs, model=entry, cancel=cancel, **options))
+            answers = []
+            for inputs in many:
+                try:
+                    answers.append(as_pipeline(llm.tasks.run(task, *inputs, model=entry, cancel=cancel, **options)))
+                except (BlankText, NoMask) as error:
+                    if not several:
+                        raise
+                    answers.append({"error": {"code": error.code, "message": str(error)}})
+            return answers if several else answers[0]
 
         return await result(request, model or spec.task, work)
 
@@ -95,6 +110,19 @@ async def _body(request: Request) -> tuple[Mapping[str, Any], bytes | None]:
     if not isinstance(found, dict):
         raise InvalidRequest(detail="the body must be an object with inputs")
     return found, None
+
+
+def _is_several(given: Any, count: int) -> bool:
+    """Whether it is a list of inputs, answered by a list of answers; a question and its text are one.
+
+    Raises:
+        InvalidRequest: there are none, or too many.
+    """
+    if not isinstance(given, list) or (count == 2 and all(isinstance(one, str) for one in given)):
+        return False
+    if not 1 <= len(given) <= MOST_INPUTS:
+        raise InvalidRequest(detail=f"inputs must be 1 to {MOST_INPUTS}", param="inputs")
+    return True
 
 
 def _texts(given: Any, count: int) -> list[str]:

@@ -171,18 +171,32 @@ def task(
     name: Annotated[
         str, typer.Argument(help="A hub's tag or the tutorials' name: ner, sentiment-analysis, translation ...")
     ],
-    inputs: Annotated[list[str], typer.Argument(help="Texts (@file reads one), or files; a question and a text.")],
+    inputs: Annotated[
+        list[str] | None, typer.Argument(help="Texts (@file reads one), or files; a question and a text.")
+    ] = None,
     model: Model = "",
     options: Annotated[list[str], typer.Option("--set", help="name=value of the job's own, such as top_k=3.")] = [],  # noqa: B006
     as_json: AsJson = False,
+    file: Annotated[Path | None, typer.Option(help="A table (CSV in any encoding, .xlsx), done row by row.")] = None,
+    columns: Annotated[
+        list[str], typer.Option("--column", help="Which of the table; for question-answering question and text.")
+    ] = [],  # noqa: B006
+    gold: Annotated[str, typer.Option(help="Column with the right answers: accuracy and F1 are told.")] = "",
 ) -> int:
     """Does one job: labels, entities, answers, gaps, summaries, translations, pictures, sound.
 
     Example: [bold]python -m llm task ner "Anna lives in Rome." --json[/bold]
+    Example: [bold]python -m llm task sentiment-analysis --file reviews.csv --column text --gold label[/bold]
     """
     from llm.cli import tasks as terminal_tasks
     from llm.tasks.registry import spec_of
 
+    if file is not None:
+        asked = {"columns": columns, "gold": gold, "options": terminal_tasks.options_of(options)}
+        failed = terminal_tasks.run_table(spec_of(name), file, model, asked, as_json)
+        return EXIT_FAILED if failed else 0
+    if not inputs:
+        raise typer.BadParameter("give a text or a file, or --file with a table")
     answers, failed = terminal_tasks.run_all(spec_of(name), inputs, model, terminal_tasks.options_of(options))
     if as_json:
         typer.echo(json.dumps(answers[0] if len(answers) == 1 else answers, ensure_ascii=False))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,9 @@ from rich.markup import escape
 
 import llm.tasks
 from llm.errors import ModelError
+from llm.tasks import tables
 from llm.tasks.registry import TaskSpec
+from llm.tasks.running import entry_for
 from llm.tasks.shapes import as_pipeline
 
 notes = Console(stderr=True)
@@ -55,6 +58,31 @@ def run_all(spec: TaskSpec, given: list[str], model: str, options: dict[str, Any
             answers.append(None)
             failed += 1
     return answers, failed
+
+
+def run_table(spec: TaskSpec, file: Path, model: str, asked: dict[str, Any], as_json: bool) -> int:
+    """A table's rows to the output as they come: CSV, or a line of JSON each. Returns how many failed.
+
+    Raises:
+        ModelError: the table cannot be read or lacks a column. BadParameter: the job has none for tables.
+    """
+    if spec.run is None or len(asked["columns"]) != len(spec.inputs):
+        raise typer.BadParameter(f"{spec.task} takes --column for: {', '.join(spec.inputs)}", param_hint="--column")
+    table = tables.read_table(file, file.name)
+    rows: list[dict[str, Any]] = []
+    for row in tables.answered(spec, entry_for(spec, model), table, asked, None):
+        if as_json:
+            typer.echo(json.dumps(row, ensure_ascii=False))
+        else:
+            line = tables.table_as_csv([row], asked["columns"]).decode("utf-8-sig").splitlines()
+            typer.echo("\n".join(line[1:] if rows else line))
+        rows.append(row)
+    found = tables.compared(rows)
+    failed = sum("error_code" in row for row in rows)
+    notes.print(f"{len(rows) - failed} done, {failed} could not be done")
+    if found is not None:
+        notes.print(f"accuracy {found.accuracy:.3f}, macro F1 {found.macro_f1:.3f} of {found.count} rows")
+    return failed
 
 
 def line_of(row: Any) -> str:

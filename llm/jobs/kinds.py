@@ -52,6 +52,7 @@ def _named(path: str) -> Any:
 KINDS: dict[str, JobKind] = {
     "image.table": JobKind("llm.chat.picture_table:run", resumes=True, pausable=True),
     "tasks.files": JobKind("llm.tasks.files:run", resumes=True, pausable=True),
+    "tasks.table": JobKind("llm.tasks.tables:run", resumes=True, pausable=True),
     "finetune.run": JobKind("llm.finetune.training:train", resumes=True, pausable=True),
     "finetune.evaluate": JobKind("llm.finetune.evaluate:evaluate"),
     "finetune.trial": JobKind("llm.finetune.trial:tried"),

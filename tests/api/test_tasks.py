@@ -60,7 +60,9 @@ def test_a_picture_as_a_form_and_what_is_refused(api: TestClient, data_folder: P
     assert {"xmin", "ymin", "xmax", "ymax"} == rows[0]["box"].keys() and any(row["label"] == "table" for row in rows)
     for path, body, code in (
         ("mind-reading", {"inputs": "x"}, 404),
-        ("ner", {"inputs": ["a", "b"]}, 400),
+        ("ner", {"inputs": []}, 400),
+        ("ner", {"inputs": ["a", 1]}, 400),
+        ("ner", {"inputs": ["a"] * 1001}, 400),
         ("ner", {"inputs": "x"}, 409),
         ("object-detection", {"inputs": "x"}, 400),
         ("ner", {"inputs": "x", "parameters": {"model": "y"}}, 400),
@@ -68,6 +70,34 @@ def test_a_picture_as_a_form_and_what_is_refused(api: TestClient, data_folder: P
         answer = api.post(f"/v1/tasks/{path}", json=body)
         assert answer.status_code == code and answer.json()["error"]["message"]
     assert api.post("/v1/tasks/ner", content=b"no json").status_code == 400
+
+
+def test_a_list_of_inputs_gets_a_list_of_answers(api: TestClient, tmp_path: Path) -> None:
+    folder = str(tiny.tagger(tmp_path / "m", PEOPLE))
+    first, blank, last = api.post("/v1/tasks/ner", json={"inputs": ["张三", " ", "北京"], "model": folder}).json()
+    assert (first[0]["word"], last[0]["word"], blank["error"]["code"]) == ("张三", "北京", "blank_text")
+    reader = str(tiny.extractor(tmp_path / "q", WORDS, "北", "京"))
+    asked = [{"question": "张三在哪里？", "context": "张三在北京。"}] * 2
+    answers = api.post("/v1/tasks/question-answering", json={"inputs": asked, "model": reader}).json()
+    assert [rows[0]["answer"] for rows in answers] == ["北京"] * 2
+
+
+def test_the_terminal_does_a_table(data_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = str(tiny.classifier(tmp_path / "m", {"好": "good", "坏": "bad"}))
+    table = tmp_path / "reviews.csv"
+    table.write_bytes("文字,标签\n好好,good\n坏,good\n,bad\n".encode("gb18030"))
+    asked = ["task", "sentiment-analysis", "--file", str(table), "-m", folder]
+    assert main([*asked, "--column", "文字", "--gold", "标签"]) == 1
+    out, told = capsys.readouterr()
+    assert [line.split(",")[:4] for line in out.splitlines()][:3] == [
+        ["row", "文字", "gold", "answer"],
+        ["2", "好好", "good", "good"],
+        ["3", "坏", "good", "bad"],
+    ]
+    assert "accuracy 0.500" in told and "2 done, 1 could not be done" in told
+    assert main([*asked, "--column", "评论"]) != 0
+    assert "文字, 标签" in capsys.readouterr().err
+    handles.registry().close_all()
 
 
 def test_the_terminal_does_several_at_once(

@@ -17,6 +17,7 @@ from ui.shared.units import readable_bytes
 from ui.tasks.answers import show
 from ui.tasks.inputs import Given, media_input
 from ui.tasks.many import many
+from ui.tasks.many_rows import many_rows
 from ui.tasks.models import choose_model, known_models
 from ui.tasks.state import answer_to, open_job, remember
 from ui.tasks.text_form import text_form
@@ -32,14 +33,12 @@ def form(task: Task) -> None:
     st.title(t(f"tasks.{task}"), anchor=False)
     st.markdown(t(f"tasks.{task}_gives"))
     entry = choose_model(task, f"task_model_{task}")
-    if task in TEXT_TASKS:
-        text_form(task, entry)
-        return
     one, several = st.tabs([t("tasks.tab_one"), t("tasks.tab_many")])
+    texts = task in TEXT_TASKS
     with one:
-        _one(task, entry)
+        (text_form if texts else _one)(task, entry)
     with several:
-        many(task, entry)
+        (many_rows if texts else many)(task, entry)
 
 
 def _one(task: Task, entry: ModelEntry | None) -> None:
