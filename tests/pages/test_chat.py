@@ -174,6 +174,27 @@ def test_rename_and_search(chat):
         assert len([b for b in chat.button if (b.key or "").startswith("open_")]) == found, query
 
 
+def test_conversations_stand_by_day_and_a_pinned_one_on_top(chat):
+    ask(chat, "hi")
+    button(chat, "new_chat").click().run()
+    ask(chat, "the second")
+    captions = [caption.value for caption in chat.sidebar.caption]
+    assert captions == ["Today"]
+    button(chat, "new_chat").click().run()
+    first = min(store().list().items, key=lambda each: each.created_at)
+    button(chat, f"open_{first.id}").click().run()
+    chat.toggle(key=f"pin_{first.id}").set_value(True).run()
+    assert [caption.value for caption in chat.sidebar.caption] == ["Pinned", "Today"]
+    rows = [b.label for b in chat.sidebar.button if (b.key or "").startswith("open_")]
+    assert rows == ["hi", "the second"]
+
+
+def test_an_answer_names_its_model(chat):
+    ask(chat, "hi")
+    name = last_message().meta.model.rsplit("/", 1)[-1]
+    assert name and any(caption.value.replace("\\", "").startswith(f"{name} · ") for caption in chat.caption)
+
+
 def test_a_new_chat_begins_empty_and_the_old_one_can_be_opened(chat):
     ask(chat, "hi")
     button(chat, "new_chat").click().run()

@@ -9,12 +9,17 @@ _CSS = """
 <style>
 [data-testid="stStatusWidget"] { display: none; }
 .block-container { padding-top: 3.9rem; }
-.st-key-actions button, [class*="st-key-actions_"] button { opacity: .65; min-height: 1.8rem; padding: 0 .4rem; }
+.st-key-actions button, [class*="st-key-actions_"] button { opacity: .85; min-height: 1.8rem; padding: 0 .4rem; }
 [class*="st-key-actions_"] button:hover, [class*="st-key-actions_"] button:focus-visible { opacity: 1; }
 [class*="st-key-remember_"], .st-key-draft, .st-key-words, .st-key-sidebar_closes { display: none; }
+[class*="st-key-conversation_"] button { min-height: 2rem; height: 2rem; padding: 0 .5rem; }
 [class*="st-key-conversation_"] button, [class*="st-key-conversation_"] button > div,
 [class*="st-key-conversation_"] button span { justify-content: flex-start; text-align: left; }
 [class*="st-key-conversation_"] button p { overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
+[data-testid="stCaptionContainer"], [data-testid="stCaptionContainer"] * { color: inherit; }
+[data-testid="stCaptionContainer"] { opacity: .82; }
+[data-testid="stSliderThumbValue"] { color: inherit; }
+[data-selected="true"], [data-selected="true"] * { color: inherit !important; }
 .hood { font-family: "Source Code Pro", ui-monospace, monospace; font-size: .8rem; line-height: 1.9;
         white-space: pre-wrap; overflow-wrap: anywhere; max-height: 24rem; overflow-y: auto; }
 .hood span { border-radius: .25rem; padding: .1rem 0; }

@@ -1,6 +1,10 @@
-"""The sidebar's list of conversations: new, search, open, rename, delete with undo, export, import."""
+"""The sidebar's list of conversations: by day, pinned on top, new, search, delete with undo, export, import."""
 
 from __future__ import annotations
+
+from datetime import datetime, timedelta, tzinfo
+from itertools import groupby
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import streamlit as st
 
@@ -11,6 +15,7 @@ from ui.shared.markdown import escaped
 from ui.shared.state import CHAT_CONVERSATION, CHAT_DELETED, CHAT_EDITING, CHAT_PROBLEM, kept
 
 SHOWN = 30
+EVERY_ONE = 1_000_000
 
 
 def current_conversation(kind: Kind = "chat") -> Conversation | None:
@@ -57,13 +62,49 @@ def conversation_list(shown: Conversation | None, kind: Kind = "chat") -> None:
         _undo()
         limit = st.session_state.get("chat_list_limit", SHOWN)
         found = kept().list(query, limit, kind=kind)
-        for conversation in found.items:
-            _row(conversation, shown)
+        if query:
+            for conversation in found.items:
+                _row(conversation, shown)
+        else:
+            _by_day(kept().pinned(kind), [each for each in found.items if not each.pinned], shown)
         if not found.items:
             st.caption(t("chat.nothing_found") if query else t("chat.no_conversations"))
         if found.next is not None:
             st.button(t("chat.more_conversations"), type="tertiary", on_click=_more, args=(limit + SHOWN,))
-        _import()
+        _import(kind)
+
+
+def _by_day(pinned: list[Conversation], others: list[Conversation], shown: Conversation | None) -> None:
+    """The pinned ones, then each day's under its name, newest first."""
+    if pinned:
+        st.caption(t("chat.pinned"))
+    for conversation in pinned:
+        _row(conversation, shown)
+    zone = _visitors_zone()
+    today = datetime.now(zone).date()
+
+    def span(conversation: Conversation) -> str:
+        day = conversation.updated_at.astimezone(zone).date()
+        if day >= today:
+            return t("chat.today")
+        if day == today - timedelta(days=1):
+            return t("chat.yesterday")
+        if day > today - timedelta(days=7):
+            return t("chat.this_week")
+        return f"{day:%Y-%m}"
+
+    for words, group in groupby(others, key=span):
+        st.caption(words)
+        for conversation in group:
+            _row(conversation, shown)
+
+
+def _visitors_zone() -> tzinfo | None:
+    """The browser's time zone; None, the server's own, where it is not known."""
+    try:
+        return ZoneInfo(st.context.timezone or "")
+    except (ValueError, ZoneInfoNotFoundError):
+        return None
 
 
 def _row(conversation: Conversation, shown: Conversation | None) -> None:
@@ -90,6 +131,9 @@ def conversation_menu(conversation: Conversation) -> None:
     with st.popover("", icon=":material/more_horiz:", help=t("chat.menu"), key="chat_menu"):
         key = f"title_{conversation.id}"
         st.text_input(t("chat.title"), conversation.title, key=key, on_change=_rename, args=(conversation.id, key))
+        st.toggle(
+            t("chat.pin"), conversation.pinned, key=f"pin_{conversation.id}", on_change=_pin, args=(conversation.id,)
+        )
         names = {"user": t("chat.you"), "assistant": t("chat.model"), "system": t("chat.system")}
         st.download_button(
             t("chat.export_markdown"),
@@ -129,6 +173,10 @@ def _rename(conversation_id: str, key: str) -> None:
         kept().rename(conversation_id, title)
 
 
+def _pin(conversation_id: str) -> None:
+    kept().update(conversation_id, pinned=st.session_state[f"pin_{conversation_id}"])
+
+
 def _delete(conversation_id: str) -> None:
     kept().delete(conversation_id)
     st.session_state[CHAT_DELETED] = conversation_id
@@ -149,8 +197,18 @@ def _restore(conversation_id: str) -> None:
     open_conversation(conversation_id)
 
 
-def _import() -> None:
-    with st.expander(t("chat.import"), icon=":material/upload:"):
+def _import(kind: Kind) -> None:
+    with st.expander(t("chat.import_export"), icon=":material/swap_vert:"):
+        st.download_button(
+            t("chat.export_all"),
+            lambda: kept().export_json([each.id for each in kept().list(limit=EVERY_ONE, kind=kind).items]),
+            file_name=f"hearth-{kind}.json",
+            mime="application/json",
+            icon=":material/download:",
+            on_click="ignore",
+            width="stretch",
+            key="export_all",
+        )
         st.file_uploader(
             t("chat.import_help"), type="json", key="import_file", label_visibility="collapsed", on_change=_take_import
         )

@@ -121,12 +121,23 @@ def _outcome(stored: StoredMessage) -> None:
 
 
 def facts(stored: StoredMessage) -> str:
-    """Tokens, speed and time to the first token of an answer."""
+    """Which model wrote an answer; its tokens, speed and time to the first token."""
     usage, timings = stored.meta.usage, stored.meta.timings
     if not usage.completion_tokens:
         return ""
     speed = timings.tokens_per_s(usage.completion_tokens)
-    return t("chat.facts", tokens=usage.completion_tokens, speed=f"{speed:.1f}", first=f"{timings.first_token_s:.2f}")
+    return t(
+        "chat.facts",
+        model=escaped(_short_name(stored.meta.model)),
+        tokens=usage.completion_tokens,
+        speed=f"{speed:.1f}",
+        first=f"{timings.first_token_s:.2f}",
+    )
+
+
+def _short_name(model: str) -> str:
+    """A model's id; of one that lies at a path, the path's end."""
+    return model.replace("\\", "/").rstrip("/").rsplit("/", 1)[-1]
 
 
 def _buttons(stored: StoredMessage, actions: Actions) -> None:
