@@ -18,7 +18,7 @@ from ui.chat.view import Actions, path_and_answer, show_path, stop_button, watch
 from ui.chat.waiting import waiting_questions
 from ui.image import state
 from ui.image.answer import found_in
-from ui.image.model import choose_model, stands_in
+from ui.image.model import choose_model, offer_model, reader_note, stands_in
 from ui.image.tray import crop_panel, inputs, ready_made, tray
 from ui.shared.draft import keep_draft
 from ui.shared.i18n import t
@@ -49,19 +49,22 @@ def page() -> None:
         return
     entry = _header(conversation if mode == "ask" else None, asking=mode == "ask")
     # Whoever has a model that sees needs no chat model for it.
-    fetching = (entry is None or entry.is_reader) and fetch_starter("text-generation")
+    with st.container():
+        fetching = (entry is None or entry.is_reader) and fetch_starter("text-generation")
     if mode == "table":
         from ui.image.table import table
 
         table(entry)
+        if entry is None or entry.is_reader:
+            reader_note("")
         return
     _ask_mode(conversation, None if fetching else entry)
 
 
 def _header(conversation: Conversation | None, asking: bool) -> ModelEntry | None:
     """The model, and for a conversation its settings, system prompt and menu. Returns the chosen model."""
-    entry = choose_model(conversation.model if conversation else "")
     with st.container(horizontal=True, gap="xsmall", vertical_alignment="center"):
+        entry = choose_model(conversation.model if conversation else "")
         if entry is not None and conversation is not None and entry.id != conversation.model:
             _keep_choice(conversation, entry)
         if entry is not None and asking:
@@ -73,6 +76,9 @@ def _header(conversation: Conversation | None, asking: bool) -> ModelEntry | Non
         if conversation is not None:
             conversation_menu(conversation)
         st.toggle(t("hood.title"), key=UNDER_HOOD, help=t("hood.help"), width="content")
+    with st.container():
+        if entry is not None:
+            offer_model(entry)
     return entry
 
 
@@ -85,28 +91,36 @@ def _keep_choice(conversation: Conversation, entry: ModelEntry) -> None:
 
 
 def _ask_mode(conversation: Conversation | None, entry: ModelEntry | None) -> None:
-    state.show_problems()
-    if conversation is not None:
-        waiting_questions(conversation, _request(conversation, entry) if entry is not None else None)
+    # Each part has its place from the start: what is gone must not stand there until an answer's run has ended.
+    head, talk, writing, adding = (st.container() for _ in range(4))
+    asking, note = st.empty(), st.empty()
     path, answer = path_and_answer(conversation)
-    if answer is not None:
-        stop_button(answer)
+    with head:
+        state.show_problems()
+        if conversation is not None:
+            waiting_questions(conversation, _request(conversation, entry) if entry is not None else None)
+        if answer is not None:
+            stop_button(answer)
+    with talk:
+        if not path:
+            st.title(t("image.welcome"), anchor=False)
+            st.markdown(t("image.welcome_text"))
+        show_path(path, _actions(conversation, entry, path))
     ready = entry is not None and where(entry) is not None
-    if not path:
-        st.title(t("image.welcome"), anchor=False)
-        st.markdown(t("image.welcome_text"))
-    show_path(path, _actions(conversation, entry, path))
-    writing = st.container()
-    inputs(open_first=not path)
-    tray()
-    if entry is not None and ready and state.waiting():
-        ready_made(_ask, conversation, entry)
-    said = [part for stored in path for part in stored.message.images if problem_of(part) is None]
-    crop_panel([picture.part for picture in state.waiting()] + said[::-1])
+    with adding:
+        inputs(open_first=not path)
+        tray()
+        if entry is not None and ready and state.waiting():
+            ready_made(_ask, conversation, entry)
+        said = [part for stored in path for part in stored.message.images if problem_of(part) is None]
+        crop_panel([picture.part for picture in state.waiting()] + said[::-1])
     if entry is not None and ready:
         # At the window's bottom it keeps the page scrolled down, which would hide where a first visit begins.
-        with st.container() if not path else nullcontext():
+        with asking.container() if not path else nullcontext():
             _input(conversation, entry)
+    if not path and (entry is None or entry.is_reader):
+        with note.container():
+            reader_note(conversation.model if conversation else "")
     if answer is not None:  # last, because it takes as long as the answer: what stands below it is there by then
         with writing:
             watch(answer)

@@ -46,6 +46,8 @@ def upload(page: Page, *pictures: ImagePart, place: str = '[class*="st-key-image
 
 def open_image(page: Page, app: AppServer) -> None:
     page.goto(f"{app.url}/image")
+    expect(page.get_by_role("radio", name="Ask")).to_be_visible(timeout=60_000)
+    choose_mode(page, "Ask")  # what another test chose last is kept
     expect(page.get_by_test_id("stChatInputTextArea")).to_be_enabled(timeout=60_000)
 
 

@@ -42,6 +42,8 @@ def test_choices_are_there_after_a_reload_and_in_another_browser(app: AppServer,
     second.goto(f"{app.url}/image")
     expect(second.get_by_role("switch", name="Under the hood")).to_be_checked(timeout=30_000)
     other.close()
+    page.get_by_text("Under the hood").click()  # the app is other tests', too
+    page.wait_for_timeout(500)
 
 
 def test_on_a_phone_the_sidebar_leaves_when_a_conversation_is_chosen(app: AppServer, page: Page) -> None:

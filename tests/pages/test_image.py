@@ -33,7 +33,7 @@ def test_a_fresh_machine_reads_text_and_says_so(page: AppTest) -> None:
     page.run()
     assert not page.exception
     assert page.selectbox[0].value == "reader"
-    assert any("does not see objects" in text.value for text in page.markdown)
+    assert any("does not see objects" in text.value for text in page.caption)
     assert page.button(key="image_other_vision")
 
 
@@ -80,7 +80,7 @@ def test_refused_pictures_are_told_in_the_visitors_language(page: AppTest) -> No
     page.session_state[image_state.PROBLEMS] = ["“a.png”是空文件"]
     page.run()
     assert not page.exception and "空文件" in page.error[0].value
-    assert any("看不见物体" in text.value for text in page.markdown)
+    assert any("看不见物体" in text.value for text in page.caption)
 
 
 def test_a_model_that_is_gone_is_named_and_kept_on_record(page: AppTest) -> None:

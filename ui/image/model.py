@@ -20,7 +20,7 @@ _KEY = "image_model_"
 
 
 def choose_model(current: str) -> ModelEntry | None:
-    """Draws the choice. Returns the entry to ask, which may have to be fetched first.
+    """Draws the choice, in one row with what stands beside it. Returns the entry to ask, which may not be here yet.
 
     Args:
         current: the conversation's model; empty for a new one.
@@ -38,10 +38,22 @@ def choose_model(current: str) -> ModelEntry | None:
     )
     if chosen != start:
         st.session_state[state.MODEL] = chosen
-    if chosen != READ:
-        offer_download(known[chosen])
-        return known[chosen]
-    return _reader(current)
+    return _reader(current) if chosen == READ else known[chosen]
+
+
+def offer_model(entry: ModelEntry) -> None:
+    """The way to get what answers: the model that sees, or the one that answers from what was read."""
+    if not entry.is_reader:
+        offer_download(entry)
+    elif any(where(known) for known in entries_for("text-generation")):  # else the page draws the starter's download
+        offer_download(find(entry.id.removeprefix(READER)))
+
+
+def reader_note(current: str) -> None:
+    """What an answer from read text can tell and what not, and the way to a model that sees."""
+    with st.container(key="image_reader_note"):
+        st.caption(t("image.reader_note"))
+        _offer_seeing(current)
 
 
 def stands_in(current: str, entry: ModelEntry) -> bool:
@@ -81,14 +93,7 @@ def _reader(current: str) -> ModelEntry | None:
     chat = pick_model("text-generation", last, key=f"image_chat_{current}")
     if chat is not None and not current:
         st.session_state[state.CHAT] = chat.id
-    with st.container(border=True, key="image_reader_note"):
-        st.markdown(t("image.reader_note"))
-        _offer_seeing(current)
-    if chat is None:
-        return None
-    if any(where(entry) for entry in entries_for("text-generation")):  # else the page draws the starter's download
-        offer_download(chat)
-    return reader_entry(chat)
+    return reader_entry(chat) if chat is not None else None
 
 
 def _offer_seeing(current: str) -> None:
