@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # before a library reads it: threads of two workers would wait for each other
+    os.environ["OMP_NUM_THREADS"] = "1"
+
 from llm.catalogue.lookup import find
 from llm.config import config
 from llm.sources import fetch
