@@ -241,7 +241,8 @@ def complete(entry: ModelEntry, place: Path) -> Path | None:
     if wanted and place == config().models_dir / entry.base_id:
         return place if all((place / name).is_file() for name in wanted) else None
     try:
-        weight_files(place)
+        if not (place / "model.bin").is_file():  # the one file of CTranslate2's layout
+            weight_files(place)
     except (CorruptModel, UnsupportedModel):
         return None
     return place if (place / "config.json").is_file() else None

@@ -308,3 +308,12 @@ def test_pipes_are_never_opened(tmp_path: Path, home: Path) -> None:
     for path in (tmp_path / "folder", tmp_path / "pipe.gguf"):
         with pytest.raises((UnknownModel, CorruptModel, UnsupportedModel)):
             lookup.find(path)
+
+
+def test_a_whisper_folder_of_ctranslate2_is_there(tmp_path: Path) -> None:
+    for name in ("model.bin", "config.json", "vocabulary.txt"):
+        (tmp_path / name).write_text("{}")
+    entry = ModelEntry("mine", "Mine", "automatic-speech-recognition", "whisper", "whisper", path=tmp_path)
+    assert lookup.where(entry) == tmp_path
+    (tmp_path / "model.bin").unlink()
+    assert lookup.where(entry) is None
