@@ -21,6 +21,7 @@ from llm.events import TextDelta
 from llm.messages import user
 from llm.runtime import handles
 from llm.settings import GenerationSettings
+from llm.sources import fetch
 
 # A question, and the words of which one has to stand in the answer.
 ENGLISH = {
@@ -138,6 +139,7 @@ def main() -> None:
     wanted = [name for name in sys.argv[1:] if not name.startswith("-")] or list(STARTERS)
     print(f"load {os.getloadavg()[0]:.1f}; 50 questions a language")
     for name in wanted:
+        fetch(find(name))
         chat = handles.chat(find(name))
         settings = GenerationSettings(temperature=0.0, max_length=48)
         for language, questions in (("English", ENGLISH), ("Chinese", CHINESE)):
