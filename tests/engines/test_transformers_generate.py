@@ -351,7 +351,8 @@ def test_closing_frees_the_weights_and_ends_answers_in_work(tmp_path):
     stream = engine.generate(prompt_of(some_ids(4)), GenerationSettings(max_length=400), frozenset(), Cancel())
     while not isinstance(next(stream), GeneratedToken):
         pass
-    assert engine.memory().total_bytes > held.total_bytes
+    # Looked at more than once: between reading and answering the cache changes hands.
+    assert any(engine.memory().total_bytes > held.total_bytes for _ in range(1000))
     weights = weakref.ref(next(engine.model.parameters()))
     engine.close()
     assert [step for step in stream][-1].reason == "cancelled"

@@ -8,37 +8,41 @@ _SCRIPT = """
 const box = () => document.querySelector('[data-testid="stChatInputTextArea"]')
 const name = scope => `hearth.draft.${scope}`
 let scope = null
-let seen = ""
+let brought = new WeakSet()
 
-function keep() {
-  const field = box()
-  if (!field || scope === null || field.value === seen) return
-  seen = field.value
-  seen ? localStorage.setItem(name(scope), seen) : localStorage.removeItem(name(scope))
+function keep(field, key) {
+  field.value ? localStorage.setItem(key, field.value) : localStorage.removeItem(key)
 }
 
+// A box may be another page's, which stands a moment longer, so that each new one is looked at.
 function bring() {
   const field = box()
+  if (!field || scope === null || brought.has(field)) return
+  brought.add(field)
   const kept = localStorage.getItem(name(scope)) || ""
-  if (!field) return false
   if (kept && !field.value) {  // React hears of a value only through its own setter and an event
     Object.getOwnPropertyDescriptor(HTMLTextAreaElement.prototype, "value").set.call(field, kept)
     field.dispatchEvent(new Event("input", { bubbles: true }))
   }
-  seen = field.value
-  return true
 }
 
-// A question that is sent empties the box before the page that follows it comes with another scope.
-for (const event of ["keydown", "click"]) document.addEventListener(event, () => setTimeout(keep), true)
+// Only typing and sending change what is kept: a box that a page change empties says nothing of the draft.
+document.addEventListener("input", event => {
+  if (scope !== null && event.target === box()) keep(event.target, name(scope))
+}, true)
+for (const event of ["keydown", "click"]) document.addEventListener(event, ({ target }) => {
+  const field = box()
+  if (!field || scope === null || !target.closest?.('[data-testid="stChatInput"]')) return
+  const key = name(scope)  // the page that follows a question has another scope
+  for (const delay of [0, 300]) setTimeout(() => keep(field, key), delay)
+}, true)
 
 export default function ({ data }) {
   if (data.scope !== scope) {
     scope = data.scope
-    let tries = 0
-    const wait = setInterval(() => { if (bring() || ++tries > 50) clearInterval(wait) }, 100)
+    brought = new WeakSet()
   }
-  const timer = setInterval(keep, 300)
+  const timer = setInterval(bring, 100)
   return () => clearInterval(timer)
 }
 """
