@@ -1,12 +1,13 @@
 """Speed of the transformers engine beside its peers: the same weights, prompts and machine, in one run.
 
-    python -m benchmarks.transformers_engine [checkpoint folder] [--precision bfloat16] [--parts one many turns]
+    python -m benchmarks.transformers_engine [checkpoint folder] [--precision bfloat16] [--parts one many turns schema]
 
 Without a folder, random weights in the shape of SmolLM2-135M are used: speed does not depend on what they say.
 Prints tokens/s and the time to the first token of
 - one stream: plain `generate`, `generate` with `TextIteratorStreamer` (as tutorials have it), the engine;
 - 1, 4 and 8 streams: in one batch, in turns of one token, one after another;
-- turns 1 and 10 of one conversation.
+- turns 1 and 10 of one conversation;
+- answers that are free and answers that are held to a JSON schema.
 Peers take turns and the best of `--rounds` counts, as other work on a machine can only slow a run down.
 """
 
@@ -18,6 +19,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
+from itertools import islice, product
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +44,21 @@ from llm.prompt import Prompt
 from llm.settings import GenerationSettings
 
 PROMPT_TOKENS = 48
+PARTS = ["one", "many", "turns", "schema"]
+SCHEMA: dict[str, Any] = {
+    "type": "array",
+    "items": {
+        "type": "object",
+        "properties": {
+            "name": {"type": "string", "maxLength": 30},
+            "age": {"type": "integer"},
+            "kind": {"enum": ["a", "b"]},
+        },
+        "required": ["name", "age", "kind"],
+        "additionalProperties": False,
+    },
+    "minItems": 100,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +116,10 @@ def generate_arguments(inputs: torch.Tensor, tokens: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def through_engine(engine: TransformersEngine, prompts: list[list[int]], tokens: int) -> Run:
-    settings = GenerationSettings(temperature=0, max_length=tokens)
+def through_engine(
+    engine: TransformersEngine, prompts: list[list[int]], tokens: int, settings: GenerationSettings | None = None
+) -> Run:
+    settings = (settings or GenerationSettings(temperature=0)).with_values({"max_length": tokens})
     firsts: list[float] = []
     counts: list[int] = []
     started = time.perf_counter()
@@ -191,6 +211,23 @@ def conversation(loaded: TransformersEngine, turns: int) -> None:
             print(f"  turn {turn:2}: {len(ids) - 40:5} prompt tokens, {cached:5} cached, first token {first:6.3f} s")
 
 
+def held_to_a_schema(loaded: TransformersEngine, tokens: int, rounds: int) -> None:
+    """Free answers are sampled in the same way, so that the schema is the one difference."""
+    print(f"\nheld to a schema, {PROMPT_TOKENS} + {tokens} tokens each")
+    for streams in (1, 8):
+        engine = with_policy(loaded, Policy(False, 8, ""), 8)
+        prompts = [some_prompt(loaded.model, i) for i in range(streams)]
+        results: dict[str, Run] = {}
+        for _ in range(rounds + 1):
+            for name, schema in (("free", None), ("held", SCHEMA)):
+                settings = GenerationSettings(temperature=1, json_schema=schema)
+                results[name] = best(partial(through_engine, engine, prompts, tokens, settings), results.get(name))
+        for name, run in results.items():
+            speed = f"{run.tokens_per_s:8.1f} tokens/s  {run.tokens_per_s / results['free'].tokens_per_s:5.2f}"
+            print(f"  {streams} x {name:6}{speed}  first {run.first_token_s:6.3f} s")
+        engine._scheduler.close()
+
+
 def random_checkpoint(folder: Path) -> Path:
     """SmolLM2-135M's shape with random weights and a small byte-level tokenizer."""
     from transformers import LlamaConfig, LlamaForCausalLM
@@ -203,13 +240,18 @@ def random_checkpoint(folder: Path) -> Path:
 
 
 def save(model: Any, folder: Path) -> Path:
-    """A model with a small byte-level tokenizer beside it."""
+    """A model with a byte-level tokenizer beside it: made-up words fill its vocabulary; no text is cut into them."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
     model.save_pretrained(folder)
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    tokenizer = Tokenizer(models.BPE({char: index for index, char in enumerate(alphabet)}, []))
+    letters = "abcdefghijklmnopqrstuvwxyz"
+    words = (
+        space + "".join(word) for length in (2, 3, 4) for space in ("", "Ġ") for word in product(letters, repeat=length)
+    )
+    vocabulary = [*alphabet, *islice(words, model.config.vocab_size - len(alphabet))]
+    tokenizer = Tokenizer(models.BPE({word: index for index, word in enumerate(vocabulary)}, []))
     tokenizer.decoder = decoders.ByteLevel()
     PreTrainedTokenizerFast(tokenizer_object=tokenizer).save_pretrained(folder)
     return folder
@@ -221,7 +263,7 @@ def main() -> None:
     parser.add_argument("--precision", default="auto")
     parser.add_argument("--tokens", type=int, default=96)
     parser.add_argument("--rounds", type=int, default=2)
-    parser.add_argument("--parts", nargs="+", default=["one", "many", "turns"], choices=["one", "many", "turns"])
+    parser.add_argument("--parts", nargs="+", default=["one", "many", "turns"], choices=PARTS)
     parser.add_argument("--streams", nargs="+", type=int, default=[1, 4, 8])
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
@@ -236,6 +278,8 @@ def main() -> None:
             many_streams(loaded, arguments.tokens, arguments.rounds, arguments.streams)
         if "turns" in arguments.parts:
             conversation(loaded, 10)
+        if "schema" in arguments.parts:
+            held_to_a_schema(loaded, arguments.tokens, arguments.rounds)
         loaded.close()
 
 

@@ -74,8 +74,6 @@ class Engine(Protocol):
     """The tag that the template has for a picture; empty for an engine that takes none."""
     pictures_as_words: bool = False
     """Whether a picture is to stand among the words, because the engine puts the tags around it by itself."""
-    can_constrain: bool = False
-    """Whether answers can be held to a JSON schema."""
     can_embed: bool = False
     """Whether `embed` gives vectors of texts."""
 

@@ -35,7 +35,6 @@ from llm.errors import InvalidRequest
 from llm.events import Event, Finished, TextDelta, ThinkingDelta, Token, ToolCallReady, Usage
 from llm.messages import ToolCallPart
 from llm.runtime import handles
-from llm.runtime.protocols import ChatModel
 
 
 def router() -> APIRouter:
@@ -93,7 +92,6 @@ def answer_events(body: ChatRequest, request: Request, cancel: Cancel) -> Iterat
         settings = replace(settings, json_schema=conversion.call_schema(tools))
     held_to = None
     if settings.json_schema is not None:
-        _check_can_constrain(model, "tool_choice" if forced else "response_format")
         held_to = checked(settings.json_schema, "tools" if forced else "response_format")
         shown = held_to.for_engine
         if tools and not forced:  # a call, or an answer by the schema: the model chooses
@@ -128,19 +126,6 @@ def _thinking(body: ChatRequest) -> bool | None:
         by_effort,
     )
     return next((value for value in said if value is not None), None)
-
-
-def _check_can_constrain(model: ChatModel, param: str) -> None:
-    """
-    Raises:
-        InvalidRequest: the model's engine cannot hold answers to a schema.
-    """
-    if not model.can_constrain:
-        detail = (
-            f"{model.entry.id} runs on the engine {model.entry.engine}, which cannot hold answers to a JSON schema; "
-            "models on llamacpp (.gguf) can, and servers that are reached through openai may"
-        )
-        raise InvalidRequest(detail=detail, param=param)
 
 
 def _held_to(schema: CheckedSchema, events: Iterator[Event]) -> Iterator[Event]:

@@ -84,6 +84,9 @@ class SpanTokenizer(Protocol):
     def token_text(self, token_id: int) -> str:
         """How one token reads by itself."""
 
+    def token_bytes(self, token_id: int) -> bytes:
+        """What one token adds to an answer, in UTF-8; nothing for an id that stands for no token."""
+
 
 @dataclass(frozen=True, slots=True)
 class Sampling:

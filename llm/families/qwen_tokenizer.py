@@ -75,12 +75,12 @@ class QwenTokenizer(SpanTokenizer):
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text of ids, tags as they are written; padding rows of the vocabulary are nothing."""
-        return b"".join(map(self._bytes, ids)).decode("utf-8", errors="replace")
+        return b"".join(map(self.token_bytes, ids)).decode("utf-8", errors="replace")
 
     def token_text(self, token_id: int) -> str:
-        return self._bytes(token_id).decode("utf-8", errors="replace")
+        return self.token_bytes(token_id).decode("utf-8", errors="replace")
 
-    def _bytes(self, token_id: int) -> bytes:
+    def token_bytes(self, token_id: int) -> bytes:
         if token_id < self._size:
             return self._encoding.decode_single_token_bytes(token_id)
         return self._tag_of.get(token_id, "").encode()

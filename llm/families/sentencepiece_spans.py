@@ -77,6 +77,11 @@ class SentencePieceSpans(SpanTokenizer):
         piece: str = self.processor.id_to_piece(token_id)
         return self._restore(piece.replace(_WORD_BEGIN, " "))
 
+    def token_bytes(self, token_id: int) -> bytes:
+        if token_id < self._size and token_id not in self._tag_of and self.processor.is_byte(token_id):
+            return bytes([int(self.processor.id_to_piece(token_id)[3:5], 16)])  # <0xE4>
+        return self.token_text(token_id).encode()
+
     def _is_tag(self, span: Span) -> bool:
         return span.kind == "control" and span.text in self.special_tokens
 

@@ -69,7 +69,6 @@ class RemoteModel:
     """See `llm.runtime.protocols.ChatModel`, `Embedder` and `Transcriber`. Safe to use from many threads at once."""
 
     takes_tools = True
-    can_constrain = True
     can_embed = True
     can_complete = False
     closed = False

@@ -62,10 +62,6 @@ class AdaptedModel:
         return self.chat.takes_tools
 
     @property
-    def can_constrain(self) -> bool:
-        return self.chat.can_constrain
-
-    @property
     def can_complete(self) -> bool:
         return self.chat.can_complete
 

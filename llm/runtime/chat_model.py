@@ -230,11 +230,6 @@ class EngineChatModel:
         return self.family.takes_tools or "tools" in self.entry.abilities or "tools" in templates
 
     @property
-    def can_constrain(self) -> bool:
-        """Whether the engine can hold answers to a JSON schema."""
-        return self.engine.can_constrain
-
-    @property
     def can_complete(self) -> bool:
         """Whether a raw prompt can be gone on with: always, the weights are here."""
         return True

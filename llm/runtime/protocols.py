@@ -64,8 +64,7 @@ class Embedder(LoadedModel, Protocol):
 class ChatModel(Embedder, Protocol):
     """Messages to an answer.
 
-    takes_tools: whether the model is told of tools. can_constrain: whether answers can be held to a JSON schema.
-    can_complete: whether a raw prompt can be gone on with.
+    takes_tools: whether the model is told of tools. can_complete: whether a raw prompt can be gone on with.
     """
 
     @property
@@ -73,9 +72,6 @@ class ChatModel(Embedder, Protocol):
 
     @property
     def takes_tools(self) -> bool: ...
-
-    @property
-    def can_constrain(self) -> bool: ...
 
     @property
     def can_complete(self) -> bool: ...

@@ -57,10 +57,6 @@ class ReaderModel:
     def takes_tools(self) -> bool:
         return self.chat.takes_tools
 
-    @property
-    def can_constrain(self) -> bool:
-        return self.chat.can_constrain
-
     def prompt(
         self,
         messages: Sequence[MessageLike],

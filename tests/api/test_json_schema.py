@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
+from openai import AsyncOpenAI
 from pydantic import BaseModel, HttpUrl, SecretStr
 
 import llm
 from llm.api import conversion
+from llm.api.app import create_api
 from llm.api.json_schema import MAX_DEPTH, checked
 from llm.errors import InvalidRequest
 from llm.events import Finished, TextDelta
+from tests.engines import tiny_checkpoints
+from tests.own_loop import run
 
 
 @pytest.fixture
@@ -171,3 +177,29 @@ def answer(model: Any, schema: dict[str, Any], tokens: int = 60) -> str:
     events = list(model.stream([llm.user("Call f0 for Oslo.")], settings))
     assert isinstance(events[-1], Finished)
     return "".join(event.text for event in events if isinstance(event, TextDelta))
+
+
+def test_a_forced_call_on_the_transformers_engine(tmp_path: Path, data_folder: Path) -> None:
+    """Random weights call the tool that is asked for, with arguments of its schema."""
+    template = "{{ tools | tojson if tools }}" + tiny_checkpoints.CHATML
+    tokenizer = tiny_checkpoints.byte_level()
+    tokenizer.chat_template = template
+    folder = str(tiny_checkpoints.save_checkpoint(tmp_path, "qwen2", tokenizer))
+    shape = {"type": "object", "properties": {"colour": {"enum": ["红", "blue"]}}, "required": ["colour"]}
+    tools: Any = [{"type": "function", "function": {"name": name, "parameters": shape}} for name in ("paint", "wash")]
+    for choice in ("required", {"type": "function", "function": {"name": "wash"}}):
+        (call,) = run(forced(folder, tools, choice))
+        assert call.name in ("paint", "wash") if choice == "required" else call.name == "wash"
+        assert json.loads(call.arguments)["colour"] in ("红", "blue")
+
+
+async def forced(model: str, tools: Any, choice: Any) -> list[Any]:
+    transport = httpx.ASGITransport(create_api("127.0.0.1"), client=("127.0.0.1", 1))
+    async with httpx.AsyncClient(transport=transport) as http_client:
+        client = AsyncOpenAI(base_url="http://127.0.0.1/v1", api_key="none", http_client=http_client, max_retries=0)
+        messages: Any = [{"role": "user", "content": "Do it."}]
+        answer = await client.chat.completions.create(
+            model=model, messages=messages, tools=tools, tool_choice=choice, max_tokens=80
+        )
+    assert answer.choices[0].finish_reason == "tool_calls"
+    return [call.function for call in answer.choices[0].message.tool_calls]  # type: ignore[union-attr]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import functools
 import http.server
+import json
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -38,7 +39,7 @@ def asked(model: str, *urls: str, **values: Any) -> Any:
             content.append({"type": "text", "text": "What is in the picture?"})
             messages: Any = [{"role": "user", "content": content}]
             return await client.chat.completions.create(
-                model=model, messages=messages, max_tokens=6, temperature=0, **values
+                model=model, messages=messages, **{"max_tokens": 6, "temperature": 0, **values}
             )
 
     return run(ask())
@@ -114,7 +115,8 @@ def test_a_request_cannot_send_the_server_everywhere(sees: str, data_folder: Pat
         asked(sees, *[f"http://example.org/{number}.png" for number in range(17)])
 
 
-def test_an_engine_that_cannot_hold_to_a_schema_says_which_can(sees: str, data_folder: Path) -> None:
-    with pytest.raises(openai.BadRequestError, match="transformers, which cannot hold") as caught:
-        asked(sees, response_format={"type": "json_object"})
-    assert caught.value.param == "response_format" and "llamacpp" in str(caught.value)
+def test_an_answer_about_a_picture_is_held_to_a_schema(sees: str, data_folder: Path) -> None:
+    shape = {"type": "object", "properties": {"colour": {"enum": ["red", "blue"]}}, "required": ["colour"]}
+    wanted = {"type": "json_schema", "json_schema": {"name": "seen", "schema": shape}}
+    answer = asked(sees, data_url(1), response_format=wanted, max_tokens=40)
+    assert json.loads(answer.choices[0].message.content)["colour"] in ("red", "blue")

@@ -18,6 +18,7 @@ from llm.cancel import Cancel
 from llm.checkpoints import checkpoint_loader
 from llm.engine import GeneratedToken
 from llm.errors import CorruptModel, UnsupportedModel
+from llm.events import TextDelta
 from llm.messages import assistant, system, user
 from llm.plan import LoadPlan
 from llm.settings import GenerationSettings
@@ -55,6 +56,16 @@ def test_answers_through_the_engine(layout: str, tmp_path: Path, data_folder: Pa
     settings = GenerationSettings(temperature=0, max_length=6)
     steps = list(handle.engine.generate(prompt, settings, frozenset(), Cancel()))
     assert sum(isinstance(step, GeneratedToken) for step in steps) == 6
+
+
+@by_layout
+def test_answers_follow_a_schema(layout: str, tmp_path: Path, data_folder: Path) -> None:
+    LAYOUTS[layout](tmp_path)
+    handle = llm.load(tmp_path, FLOAT32)
+    schema = {"type": "array", "items": {"enum": ["red", "a 红"]}, "minItems": 2, "maxItems": 3}
+    events = handle.stream([user("今天天气好吗？")], GenerationSettings(max_length=80, json_schema=schema))
+    written = json.loads("".join(event.text for event in events if isinstance(event, TextDelta)))
+    assert set(written) <= {"red", "a 红"} and len(written) in (2, 3)
 
 
 @by_layout

@@ -129,7 +129,6 @@ def _close(engine: weakref.ref[LlamaCppEngine]) -> None:
 class LlamaCppEngine(Engine):
     """See `llm.engine.Engine`."""
 
-    can_constrain = True
     can_embed = True
     pictures_as_words = True
     """llama.cpp puts a picture's tags around it by itself, so that a template is to treat it as one of the words."""

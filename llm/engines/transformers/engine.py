@@ -16,6 +16,7 @@ from llm.catalogue.adapters import AdapterNote
 from llm.catalogue.entry import ModelEntry
 from llm.engine import Engine, GeneratedToken, GenerationEnd, GenerationStep, MemoryUse, Waiting
 from llm.engines.transformers.adapters import Adapters, check_probe
+from llm.engines.transformers.grammar import Grammars
 from llm.engines.transformers.request import Ended, NewToken, Request
 from llm.engines.transformers.scheduler import Scheduler
 from llm.engines.transformers.text_stream import TextStream
@@ -58,6 +59,7 @@ class TransformersEngine(Engine):
         self.tool_template = tokenizer.tool_template
         self.image_tag = tokenizer.image_tag
         self._spans = tokenizer
+        self._grammars = Grammars(tokenizer, model.get_input_embeddings().weight.shape[0])
         self._scheduler = scheduler
         self._adapters = adapters
 
@@ -140,8 +142,6 @@ class TransformersEngine(Engine):
     def _request(
         self, prompt: Prompt, settings: GenerationSettings, stop_ids: frozenset[int], cancel: Cancel
     ) -> Request:
-        if settings.json_schema is not None:
-            raise UnsupportedContent(model=self.entry.name, content="a JSON schema", accepted="text")
         if settings.finer:
             raise UnsupportedContent(model=self.entry.name, content=", ".join(settings.finer), accepted="top_k, top_p")
         if not prompt.ids:
@@ -151,7 +151,9 @@ class TransformersEngine(Engine):
             raise MessageTooLong(
                 over_tokens=1 - left, prompt_tokens=len(prompt.ids), context_tokens=self.context_tokens
             )
-        return Request(prompt.ids, prompt.inputs, settings, stop_ids, min(settings.max_length, left), cancel)
+        schema = settings.json_schema
+        grammar = self._grammars.of(schema, stop_ids) if schema is not None else None
+        return Request(prompt.ids, prompt.inputs, settings, stop_ids, min(settings.max_length, left), cancel, grammar)
 
     def _token(self, new: NewToken) -> Token:
         text = self._spans.token_text(new.id)

@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 
 from llm.cancel import Cancel
 from llm.engines.transformers.cache import CacheRow, RoomyCache
+from llm.engines.transformers.grammar import Grammar
 from llm.engines.transformers.sampling import Report, Sampler
 from llm.events import FinishReason
 from llm.settings import GenerationSettings
@@ -41,6 +42,7 @@ class Request:
         inputs: what the model needs beside the ids (pixel values ...), by name of its `forward`.
         max_tokens: longest answer.
         stop_ids: tokens that end it; they are not part of it.
+        grammar: what the answer is held to.
     """
 
     def __init__(
@@ -51,12 +53,14 @@ class Request:
         stop_ids: frozenset[int],
         max_tokens: int,
         cancel: Cancel,
+        grammar: Grammar | None = None,
     ) -> None:
         self.ids = ids
         self.inputs = inputs
         self.settings = settings
         self.stop_ids = stop_ids
         self.max_tokens = max_tokens
+        self.grammar = grammar
         self.ahead = 0
         """How many requests are waiting before this one; the scheduler keeps it current."""
         self._cancel = cancel
@@ -132,4 +136,6 @@ class Row:
         self.ids.append(token_id)
         self.sampler.saw(token_id)
         self.request.put(NewToken(token_id, report))
+        if self.request.grammar is not None and self.request.grammar.take(token_id):
+            return "stop"
         return "length" if self.answer_tokens >= self.request.max_tokens else None

@@ -278,15 +278,23 @@ class Scheduler:
 
     def _choose(self, rows: list[Row], logits: torch.Tensor) -> list[tuple[int, Report | None]]:
         """Next token and what there is to report of it, for logits of shape (rows, vocabulary)."""
+        grammars = [(index, row.request.grammar) for index, row in enumerate(rows) if row.request.grammar is not None]
+        scores = logits.clone() if grammars else logits  # what is reported is what the model thought
+        for index, grammar in grammars:
+            grammar.mask(scores[index])
         if all(row.sampler.is_plain_greedy for row in rows):
-            chosen = logits.argmax(-1).tolist()
+            chosen = scores.argmax(-1).tolist()
         else:
-            chosen = torch.stack([row.sampler.choose(logits[index]) for index, row in enumerate(rows)]).tolist()
+            chosen = torch.stack([row.sampler.choose(scores[index]) for index, row in enumerate(rows)]).tolist()
         return [(chosen[index], row.sampler.report(logits[index], chosen[index])) for index, row in enumerate(rows)]
 
     def _take(self, row: Row, token_id: int, report: Report | None) -> bool:
         """Gives the token to the row's reader; True if that ended the answer."""
         reason = row.take(token_id, report)
+        if row.request.grammar is not None and row.request.grammar.error is not None:
+            self._drop(row, keep=False)
+            row.request.put(row.request.grammar.error)
+            return True
         if reason is not None:
             self._end(row, reason)
         return reason is not None

@@ -49,7 +49,7 @@ class HFSpanTokenizer(SpanTokenizer):
         if self._backend is not None:
             self._backend.no_truncation()
             self._backend.no_padding()
-        self._kept_texts = lru_cache(maxsize=65536)(self._token_text)
+        self._kept_texts = lru_cache(maxsize=65536)(lambda token_id: _readable(self.token_bytes(token_id)))
 
     def encode_spans(self, spans: Sequence[Span]) -> list[tuple[int, str, Span]]:
         """Per token: id, how it reads, and the span in which it begins."""
@@ -67,19 +67,19 @@ class HFSpanTokenizer(SpanTokenizer):
     def token_text(self, token_id: int) -> str:
         return self._kept_texts(token_id)
 
-    def _token_text(self, token_id: int) -> str:
+    def token_bytes(self, token_id: int) -> bytes:
         if token_id in self._texts:
-            return self._texts[token_id]
+            return self._texts[token_id].encode()
         token = self.tokenizer.convert_ids_to_tokens(token_id)
         if token is None:  # padding of the embedding matrix, no token of the vocabulary
-            return ""
+            return b""
         if self._byte_level:
-            if token_id in self.tokenizer.added_tokens_decoder:
-                return token
-            return _readable(bytes(_BYTE_OF[char] for char in token if char in _BYTE_OF))
+            if token_id in self._added_ids:
+                return str(token).encode()
+            return bytes(_BYTE_OF[char] for char in token if char in _BYTE_OF)
         if re.fullmatch(r"<0x[0-9A-F]{2}>", token):
-            return _readable(bytes([int(token[3:5], 16)]))
-        return token.replace("▁", " ")
+            return bytes([int(token[3:5], 16)])
+        return str(token).replace("▁", " ").encode()
 
     @cached_property
     def _byte_level(self) -> bool:
@@ -147,6 +147,10 @@ class HFSpanTokenizer(SpanTokenizer):
             else:
                 runs.append((False, span.text, False))
         return runs
+
+    @cached_property
+    def _added_ids(self) -> frozenset[int]:
+        return frozenset(self.tokenizer.added_tokens_decoder)
 
     @cached_property
     def _added(self) -> dict[str, Any]:
