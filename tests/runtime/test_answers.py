@@ -74,8 +74,7 @@ def test_a_page_may_write_answers_in_its_own_way_and_keep_what_they_rest_on(begi
         yield Finished("stop")
 
     request = Request("scripted", llm.GenerationSettings(), write=write)
-    begin.asking.ask(kept, conversation_id, llm.user("why?"), request)
-    watched(begin.asking.of(conversation_id))
+    watched(begin.asking.ask(kept, conversation_id, llm.user("why?"), request))
     last = kept.path(conversation_id)[-1]
     assert last.message.text == "It says so [1]." and dict(last.meta.extra) == {"passages": [1]}
     assert asked == [["be kind", "hi", "never", "why?"]] and len(engine.received) == 1
