@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import pytest
 
@@ -74,7 +75,12 @@ def test_a_page_may_write_answers_in_its_own_way_and_keep_what_they_rest_on(begi
         yield Finished("stop")
 
     request = Request("scripted", llm.GenerationSettings(), write=write)
-    watched(begin.asking.ask(kept, conversation_id, llm.user("why?"), request))
+    begin.asking.ask(kept, conversation_id, llm.user("why?"), request)
+    # It may not have begun yet, be written, or be over.
+    deadline = time.monotonic() + 20
+    while kept.path(conversation_id)[-1].meta.status != "complete" or len(kept.path(conversation_id)) < 4:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
     last = kept.path(conversation_id)[-1]
     assert last.message.text == "It says so [1]." and dict(last.meta.extra) == {"passages": [1]}
     assert asked == [["be kind", "hi", "never", "why?"]] and len(engine.received) == 1
